@@ -39,7 +39,7 @@ async fn work() -> Result<(), Box<dyn Error>> {
     let file = folder.join("run.toml");
     fs::write(&file, RUN_FILE)?;
 
-    // One run, to its end: each event is durable before it is told.
+    // One run, to its end: each event is durable before it is sent.
     let (run, events) = Run::from_file(&file).state(folder.join("state")).set("pool.nodes=2").start()?;
     println!("{}", run.name());
     while let Ok(event) = events.recv().await {

@@ -1,7 +1,8 @@
-//! Which inputs `--skip-done` leaves out, and why each of the others is done again.
+//! Decides which inputs `--skip-done` leaves out, and why each of the others is run again.
 //!
-//! An input is done if the latest success of it is still in its place, and was made from the same content by the same
-//! recipe: command, environment, application, outputs. Each is compared; nothing is believed because it succeeded once.
+//! An input is done if its latest result is still in its place, and was made from the same content by the
+//! same recipe: command, environment, application, outputs. Everything is compared; an earlier success alone
+//! is not enough.
 
 use crate::{state::State, stored_run::StoredRun};
 use anyhow::{Context, Result};
@@ -18,20 +19,20 @@ use std::{
     sync::Arc,
 };
 
-/// Why an input is done again.
+/// Why an input is run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     /// No run of this run file succeeded with it.
     NeverDone,
-    /// A file of its result is not there, or has another length.
+    /// A file of its result is missing, or has another length.
     ResultGone(String),
     /// A file of its result has other content.
     ResultChanged(String),
-    /// Its length or its time is another one.
+    /// Its length or its time has changed.
     InputChanged,
-    /// These parts of the recipe are other ones: `command`, `environment`, `application`, `outputs`.
+    /// These parts of the recipe have changed: `command`, `environment`, `application`, `outputs`.
     RecipeChanged(Vec<String>),
-    /// Nothing says what its result was made from.
+    /// There is no record of what its result was made from.
     Unknown,
 }
 
@@ -39,20 +40,19 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverDone => f.write_str("no run succeeded with it"),
-            Self::ResultGone(path) => write!(f, "{path} is gone, or has another length"),
+            Self::ResultGone(path) => write!(f, "{path} is missing, or has another length"),
             Self::ResultChanged(path) => write!(f, "{path} has other content"),
             Self::InputChanged => f.write_str("the input changed"),
             Self::RecipeChanged(parts) => write!(f, "changed since: {}", parts.join(", ")),
-            Self::Unknown => f.write_str("it is not known what its result was made from"),
+            Self::Unknown => f.write_str("there is no record of what its result was made from"),
         }
     }
 }
 
-/// Returns the results that a run file's runs put into its output folder: from their record, or, if there is none, from the
-/// journals of its runs.
+/// Returns the results that runs of a run file delivered to its output folder: from their record, or, if
+/// there is none, from the journals of its runs.
 ///
-/// # Errors
-/// Fails if the record, or a journal, cannot be read.
+/// # Errors Fails if the record or a journal cannot be read.
 pub fn own_results(plan: &RunPlan, state: &State) -> Result<OwnResults> {
     let file = plan.run_file.as_deref().context("the run file has no canonical path")?;
     let mut own = OwnResults::open(&plan.output.directory, file, true)?;
@@ -62,10 +62,9 @@ pub fn own_results(plan: &RunPlan, state: &State) -> Result<OwnResults> {
     Ok(own)
 }
 
-/// Begins the record of a run file's own results, if there is none, with what the journals of its runs say.
+/// Creates the record of a run file's own results, if there is none, from the journals of its runs.
 ///
-/// # Errors
-/// As [`own_results`], or if the record cannot be written.
+/// # Errors Fails as [`own_results`] does, or if the record cannot be written.
 pub fn begin_record(plan: &RunPlan, state: &State) -> Result<()> {
     let Some(file) = plan.run_file.as_deref() else { return Ok(()) };
     let mut own = OwnResults::open(&plan.output.directory, file, false)?;
@@ -75,7 +74,8 @@ pub fn begin_record(plan: &RunPlan, state: &State) -> Result<()> {
     Ok(own.sync()?)
 }
 
-/// Results of a release that kept no record. In one folder for all inputs, their names cannot be told any more.
+/// Returns results of a release that kept no record. If all inputs share one folder, the names of these
+/// results are unknown.
 fn unrecorded(plan: &RunPlan, file: &Path, own: &OwnResults, state: &State) -> Result<Vec<OwnResult>> {
     let output = &plan.output.directory;
     let mut found = vec![];
@@ -87,7 +87,7 @@ fn unrecorded(plan: &RunPlan, file: &Path, own: &OwnResults, state: &State) -> R
     Ok(found)
 }
 
-/// The results that a run put into this output folder.
+/// Returns the results that a run delivered to this output folder.
 fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
     let found = StoredRun::at(run)?;
     if found.plan.output.directory != output {
@@ -127,8 +127,8 @@ fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
     Ok(results.into_values().collect())
 }
 
-/// Returns why an input is done again; none if it is done. `check_content` compares the content of results, which reads
-/// them, where otherwise their lengths are enough.
+/// Returns why an input is run again, or none if it is done. `check_content` reads and compares the content
+/// of results; otherwise only their lengths are compared.
 pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -> Option<Why> {
     let mut successes = own.of_input(&item.relative).filter(|result| result.success);
     let Some(latest) = successes.next() else { return Some(Why::NeverDone) };
@@ -147,7 +147,8 @@ pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -
     if !changed.is_empty() {
         return Some(Why::RecipeChanged(changed));
     }
-    // It is recorded before it is in its place: after a crash an earlier one of the same lengths may lie there.
+    // A result is recorded before it is moved to its place: after a crash, an earlier result of the same
+    // lengths may be there.
     let may_be_earlier = successes.any(|earlier| lengths(earlier) == lengths(latest));
     for file in &latest.files {
         let place = match latest.folder.as_str() {
@@ -165,7 +166,8 @@ pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -
     None
 }
 
-/// Returns what a task is made by and from beside its source: the recipe of the plan and its own.
+/// Returns the digests of everything besides its source that a task's result depends on: the recipe of the
+/// plan and that of the task.
 fn recipe(plan: &RunPlan, item: &Item) -> BTreeMap<String, String> {
     plan.recipe.iter().chain(&item.recipe).map(|(part, digest)| (part.clone(), digest.clone())).collect()
 }

@@ -1,4 +1,5 @@
-//! The daemon over a drop folder: opens its folders, wires the mill, and passes orders, questions and notices on.
+//! The daemon over a drop folder: opens its folders, starts its actors, and forwards commands, status
+//! requests and notices.
 
 mod folders;
 #[cfg(feature = "cli")]
@@ -41,9 +42,10 @@ use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 /// Seconds for which a delivered notification is remembered, so that it is not sent again.
 const REMEMBER_NOTICES: i64 = 30 * 24 * 3600;
-/// Seconds before a run is opened after one, two, … that could not be opened or ended badly.
+/// Seconds to wait before a run is opened again after one, two, … that could not be opened or ended with an
+/// error.
 const REOPEN: [u64; 7] = [1, 2, 4, 8, 16, 32, 60];
-/// Shortest patience for runs that were cancelled, and for the deletion of pools.
+/// Shortest time limit for ending runs that were cancelled, and for deleting pools.
 const ENDING: Duration = Duration::from_secs(10);
 /// Longest wait for the last notices to be received.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
@@ -80,40 +82,40 @@ pub enum DaemonEvent {
     },
     /// An event of one of its runs.
     Event(Box<Event>),
-    /// A line for people. Names in it are as they are: [`shown`](crate::shown) makes them safe for a terminal.
+    /// A line for people. Names in it are unescaped: [`shown`](crate::shown) makes them safe for a terminal.
     Say(String),
 }
 
-/// An order to a daemon.
+/// A command to a daemon.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Take nothing more, end what goes on, then end.
+    /// Takes no more files, finishes running tasks, then ends.
     Drain,
-    /// End at once; the next start goes on.
+    /// Ends at once; the next start continues the work.
     Stop,
-    /// Look at the folder now.
+    /// Scans the folder now.
     Look,
-    /// The run file was read again.
+    /// Uses the run file that was read again.
     Reload(Box<Loaded>),
 }
 
-/// How things stand.
+/// The state of a daemon.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Status {
     /// The drop folder.
     pub directory: PathBuf,
-    /// The program that watches it.
+    /// The process that watches it.
     pub pid: u32,
-    /// Files that the daemon works on.
+    /// Numbers of files that the daemon works on.
     pub files: DropCounts,
-    /// Runs that go on.
+    /// Runs that are running.
     pub runs: Vec<String>,
 }
 
-/// Asks a daemon for its status.
+/// Requests the status of a daemon.
 pub type AskStatus = async_channel::Sender<tokio::sync::oneshot::Sender<Status>>;
 
-/// A daemon, ready to begin.
+/// A daemon that is ready to start.
 pub struct Daemon {
     loaded: Loaded,
     state: State,
@@ -123,7 +125,7 @@ pub struct Daemon {
     store: Arc<dyn DropStore>,
     /// The daemon's own work folder.
     work: PathBuf,
-    /// Beginning of the ids of its pools.
+    /// Prefix of the ids of its pools.
     pool: String,
     pools: Pools,
 }
@@ -137,7 +139,7 @@ impl Daemon {
         inherit_only_what_is_named(&mut loaded.settings);
         services::check(&loaded.settings)?;
         let folders = Folders::of(&loaded)?;
-        // Mistakes of the run file must not be found when the first file comes.
+        // Mistakes in the run file must be found now, not when the first file arrives.
         let checked = plan::stream(&loaded, "checked", "checked", &folders.work)?;
         folders.check_own_files(&loaded, &checked.application, state.folder())?;
         let name = name_of(&loaded, &folders);
@@ -154,10 +156,9 @@ impl Daemon {
         Ok(Self { loaded, state, clock, home, settings, store, work, pool, pools })
     }
 
-    /// Works until it is ordered to end; in an actix system.
+    /// Works until it receives the command to end; in an actix system.
     ///
-    /// # Errors
-    /// Returns why it could not start, or that its state folder was taken away.
+    /// # Errors Returns why it could not start, or that its state folder was removed.
     pub async fn work(
         self,
         orders: async_channel::Receiver<Command>,
@@ -237,7 +238,7 @@ impl Daemon {
     }
 }
 
-/// Answers questions, whatever the mill waits for.
+/// Answers status requests, whatever the mill waits for.
 async fn answer(
     mill: MillHandle,
     asks: async_channel::Receiver<tokio::sync::oneshot::Sender<Status>>,
@@ -249,7 +250,7 @@ async fn answer(
     }
 }
 
-/// Passes notices of the mill on, and to those who are notified of finished files.
+/// Forwards notices of the mill to the caller and to the receivers of notifications.
 async fn pass_on(
     says: async_channel::Receiver<MillNotice>,
     notifier: Option<Notifier>,
@@ -275,17 +276,17 @@ async fn pass_on(
     notifier
 }
 
-/// Sends the notification of a finished file, including one that a previous process did not get to send.
+/// Sends the notification of a finished file, including one that a previous process had no time to send.
 fn inform(notifier: &Notifier, finished: &Finished) {
     let Finished { run, task, input, outcome, place, cause } = finished;
     let place = text_of(place);
     let what = json!({
         "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
     });
-    notifier.tell(&notice_id(&[run, task]), "finished", what);
+    notifier.send(&notice_id(&[run, task]), "finished", what);
 }
 
-/// Carries out orders.
+/// Carries out commands.
 struct Orders {
     mill: MillHandle,
     orders: async_channel::Receiver<Command>,
@@ -296,7 +297,7 @@ struct Orders {
 }
 
 impl Orders {
-    /// Carries orders out until the mill has ended.
+    /// Carries out commands until the mill has ended.
     async fn carry_out(mut self, notices: &async_channel::Sender<DaemonEvent>) {
         let over = self.mill.clone();
         let mut over = std::pin::pin!(over.over());
@@ -311,7 +312,7 @@ impl Orders {
                         send(notices, notice).await;
                     }
                     Ok(Command::Drain) => self.mill.drain(),
-                    // Without a sender nothing could order it to end any more.
+                    // Without a sender, no further command to end can arrive.
                     Ok(Command::Stop) | Err(_) => {
                         self.mill.stop();
                         return over.await;
@@ -321,7 +322,7 @@ impl Orders {
         }
     }
 
-    /// Goes on as the run file says now, from the next run on; folders and service stay until the next start.
+    /// Uses the new run file from the next run on; folders and service stay the same until the next start.
     fn reload(&mut self, mut loaded: Loaded) -> DaemonEvent {
         inherit_only_what_is_named(&mut loaded.settings);
         let later = keep_what_stays(&self.loaded.borrow().settings, &mut loaded.settings);
@@ -330,7 +331,7 @@ impl Orders {
         let (Ok(_), Ok(folders)) = (&checked, &folders) else {
             let why = checked.err().map(|problems| problems.to_string());
             let why = why.or(folders.err().map(|error| error.to_string())).unwrap_or_default();
-            return DaemonEvent::Say(format!("not reloaded, the settings stay as they are: {why}"));
+            return DaemonEvent::Say(format!("not reloaded, the settings stay unchanged: {why}"));
         };
         self.settings = drop_settings(&loaded, folders);
         let (make, limits) = (maker(&loaded.settings.task), limits(&loaded.settings));
@@ -368,7 +369,7 @@ fn inherit_only_what_is_named(settings: &mut Settings) {
     settings.task.inherit.get_or_insert_default();
 }
 
-/// Puts back what a daemon cannot change while it works; what that was.
+/// Restores the settings that a daemon cannot change while it works; returns which ones they were.
 fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
     let mut kept = vec![];
     let mut keep = |name, differs: bool| {

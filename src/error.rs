@@ -1,4 +1,4 @@
-//! What can go wrong, as types that a caller can match: each says what was tried, on what, and what to do next.
+//! Errors as types that a caller can match: each says what was tried, on what, and what to do next.
 
 use crate::{plan::stored::PlanError, settings::Problems};
 use dropmill_actors::RunError;
@@ -6,12 +6,12 @@ use dropmill_journal::{JournalError, results::RecordError};
 use dropmill_private_files::PrivateError;
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// The caller asks for something wrong; the service was not called.
+/// The caller made a mistake; the service was not called.
 const WRONG_INPUT: u8 = 2;
-/// The service, its credentials, or this machine.
+/// The service, its credentials, or this machine failed.
 const INFRASTRUCTURE: u8 = 3;
 
-/// Why a run or a daemon could not start, or not come to its end.
+/// Why a run or a daemon could not start, or did not end normally.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -126,7 +126,7 @@ pub enum UsageError {
         /// The name of the run.
         run: String,
     },
-    /// The settings changed since the run was interrupted, in a way that it cannot follow.
+    /// The settings changed after the run was interrupted, and the run cannot apply the change.
     #[error(
         "{run} was interrupted, and in {settings} {} changed since: `dropmill resume {run}` resumes it as it was planned, \
          `dropmill run {settings}` starts a new run",
@@ -152,8 +152,8 @@ pub enum UsageError {
         /// The service that the settings name now.
         now: String,
     },
-    /// An input that is to be retried does not exist any more.
-    #[error("{input} did not succeed in {run}, and {settings} no longer finds it: put it back")]
+    /// An input that is to be retried no longer exists.
+    #[error("{input} did not succeed in {run}, and {settings} no longer finds it: restore it")]
     InputGone {
         /// The path of the input, relative to the folder of the run file.
         input: String,
@@ -163,7 +163,7 @@ pub enum UsageError {
         settings: String,
     },
     /// A recording cannot be replayed without the inputs of its run.
-    #[error("{} is not here: a replay reads the inputs that the run read", path.display())]
+    #[error("{} is missing: a replay reads the inputs that the run read", path.display())]
     RecordedInputGone {
         /// Path of the input.
         path: PathBuf,

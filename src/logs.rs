@@ -26,7 +26,7 @@ type Bytes = (u64, Vec<u8>);
 pub struct Range {
     /// Number of the attempt, from 1; 0: the latest.
     pub attempt: u32,
-    /// Which stream.
+    /// The stream to read.
     pub stream: Stream,
     /// Offset of the first byte.
     pub at: u64,
@@ -36,7 +36,7 @@ pub struct Range {
     pub len: u32,
 }
 
-/// What is needed to read the streams of a run's tasks.
+/// Everything that is needed to read the streams of a run's tasks.
 #[derive(Clone)]
 pub struct LogSource {
     services: Services,
@@ -62,15 +62,15 @@ impl LogSource {
 /// Where the stream of an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere: the attempt has not started.
+    /// It does not exist yet: the attempt has not started.
     NotStarted,
-    /// On its node, and growing.
+    /// On its node, and still growing.
     Node,
-    /// On its node or in the output container; it does not grow.
+    /// On its node or in the output container; it no longer grows.
     Service,
     /// In a delivered result: this file.
     Delivered(PathBuf),
-    /// Nowhere any more.
+    /// It no longer exists.
     Gone,
 }
 
@@ -85,7 +85,7 @@ pub fn place(row: &TaskRow, range: Range, output: &Path, is_job_deleted: bool) -
         let file = row.files.iter().find(|file| file.path == name);
         return match (file, &row.folder) {
             (Some(file), Some(folder)) => Place::Delivered(delivered_path(output, folder, file)),
-            // The task wrote nothing that the service kept.
+            // The service kept no output of the task.
             _ => Place::Gone,
         };
     }
@@ -108,7 +108,7 @@ fn delivered_path(output: &Path, folder: &str, file: &DeliveredFile) -> PathBuf 
     }
 }
 
-/// Reads a part of a file; returns the offset of its first byte, too.
+/// Reads a part of a file; also returns the offset of its first byte.
 fn read_file(path: &Path, range: Range) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let at = if range.from_end { file.metadata()?.len().saturating_sub(range.at) } else { range.at };
@@ -118,10 +118,10 @@ fn read_file(path: &Path, range: Range) -> io::Result<Bytes> {
     Ok((at, data))
 }
 
-/// Reads a part of a stream that was delivered, or is nowhere; returns nothing if only the service has it.
+/// Reads a part of a stream that was delivered or no longer exists; returns nothing if only the service has
+/// it.
 ///
-/// # Errors
-/// Fails if the delivered file cannot be read, for example because it was moved.
+/// # Errors Fails if the delivered file cannot be read, for example because it was moved.
 pub fn read_here(
     row: &TaskRow,
     range: Range,
@@ -150,8 +150,7 @@ fn part_of(row: &TaskRow, range: Range, state: LogState, (at, data): Bytes) -> L
 impl LogSource {
     /// Reads a part of the stream of a task's latest attempt, wherever it is.
     ///
-    /// # Errors
-    /// Fails if the service refuses it or cannot be reached.
+    /// # Errors Fails if the service rejects the request or cannot be reached.
     pub async fn read(
         &self,
         row: &TaskRow,
@@ -175,7 +174,7 @@ impl LogSource {
         Ok(part(if found.is_some() { LogState::Final } else { LogState::Gone }, found))
     }
 
-    /// Returns a part of the file on the task's node; nothing if the node or the file is not there.
+    /// Returns a part of the file on the task's node; nothing if the node or the file does not exist.
     async fn on_node(&self, row: &TaskRow, range: Range) -> Result<Option<Bytes>, ControlError> {
         let (batch, task) = (&self.services.batch, attempt_task(row, range));
         let file = range.stream.file();
@@ -219,12 +218,12 @@ impl LogSource {
     }
 }
 
-/// Returns the id of the task at the service that is an attempt.
+/// Returns the id that an attempt has as a task of the service.
 fn attempt_task(row: &TaskRow, range: Range) -> String {
     attempt_id(&row.task, if range.attempt == 0 { row.attempt } else { range.attempt })
 }
 
-/// How far a stream was read: what to read next, and when all of it was read.
+/// How far a stream was read: what to read next, and whether all of it was read.
 #[cfg(any(feature = "cli", test))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
@@ -232,7 +231,7 @@ pub struct Cursor {
     pub attempt: u32,
     /// Offset of the next byte.
     pub at: u64,
-    /// Everything that there is and will be was read.
+    /// Whether the complete stream was read.
     pub is_done: bool,
 }
 
@@ -248,7 +247,7 @@ impl Cursor {
         Range { attempt: self.attempt, stream, at: self.at, from_end: false, len: MAX_PART }
     }
 
-    /// Takes in what was read by [`Cursor::range`]; returns whether a later attempt follows.
+    /// Records what was read for [`Cursor::range`]; returns whether a later attempt follows.
     pub fn take(&mut self, part: &LogPart) -> bool {
         self.at = part.at + part.data.len() as u64;
         let is_whole = match part.state {
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_looked_for_where_the_events_say_it_is() {
+    fn a_stream_is_read_where_the_events_say_it_is() {
         let row = |state, submitted: bool| TaskRow {
             state,
             attempt: 2,
@@ -341,7 +340,7 @@ mod tests {
             (part(LogState::Waiting, 1, 1, 0, 0), false, (1, 0, false)),
             (part(LogState::Live, 1, 1, 0, full), false, (1, full as u64, false)),
             (part(LogState::Live, 1, 1, full as u64, 0), false, (1, full as u64, false)),
-            // It failed, and the next attempt runs already: the rest of the first comes first.
+            // It failed, and the next attempt is already running: the rest of the first attempt comes first.
             (part(LogState::Final, 1, 2, full as u64, full), false, (1, 2 * full as u64, false)),
             (part(LogState::Final, 1, 2, 2 * full as u64, 3), true, (2, 0, false)),
             (part(LogState::Live, 2, 2, 0, 5), false, (2, 5, false)),

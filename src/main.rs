@@ -4,7 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // This process may be one that a running `dropmill` started to hold its tasks.
+    // This process may have been started by a running `dropmill` to hold its tasks.
     if dropmill::run_as_keeper() {
         return ExitCode::SUCCESS;
     }

@@ -1,8 +1,10 @@
-//! Tells others what became of a file or a run: a program, or an address on the web.
+//! Sends notifications about files and runs to a program or to a web address.
 //!
-//! A notice is a JSON object. A program reads it from its standard input; an address has it posted, signed as Standard
-//! Webhooks asks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>), so that
-//! libraries of every language can check it. What cannot be told after its tries is said in the log, and the work goes on.
+//! A notice is a JSON object. A program reads it from its standard input. For a web address it is posted,
+//! signed as Standard Webhooks defines
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>), so that
+//! libraries of every language can verify it. A notice that cannot be delivered after all attempts is logged,
+//! and the work continues.
 
 mod failed;
 mod queue;
@@ -36,13 +38,14 @@ use tokio::{
 use url::Url;
 use webhook::Webhook;
 
-/// Notices that are in memory: those that are sent and those that rest.
+/// Largest number of notices in memory: those that are being sent and those that wait for another attempt.
 const IN_HAND: usize = 1024;
-/// Characters of what a program said last that are logged.
+/// Number of the last characters of a program's output that are logged.
 const TAIL: usize = 200;
 
-/// Sends notices in the background of a tokio runtime, the oldest first, a few at a time; each receiver has its own
-/// attempts. What waits is in an outbox, so that it is sent at least once, also after a restart.
+/// Sends notices in the background of a tokio runtime, the oldest first, a few at a time; each receiver has
+/// its own attempts. Waiting notices are in an outbox, so that each is sent at least once, even after a
+/// restart.
 pub struct Notifier {
     outbox: Shared,
     wake: async_channel::Sender<()>,
@@ -50,10 +53,10 @@ pub struct Notifier {
     patience: Duration,
 }
 
-/// Threads of the runtime may change between two tries.
+/// Shared by the threads of the runtime.
 type Shared = Arc<Mutex<Outbox>>;
 
-/// The id of a notice about something: the same in every life.
+/// Returns the id of a notice; it stays the same after a restart.
 pub fn notice_id(about: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in about {
@@ -73,11 +76,10 @@ struct Listener {
 }
 
 impl Notifier {
-    /// Begins, if anybody wants to be told; with what an earlier life left in the outbox.
+    /// Starts, if there is a receiver, with the notices that an earlier process left in the outbox.
     ///
-    /// # Errors
-    /// An address that is none, plain http to another machine, a secret that is not to be had ([`Problems`]); an outbox
-    /// that cannot be opened.
+    /// # Errors Fails if an address is not valid or uses plain http to another machine, a secret is not
+    /// available ([`Problems`]), or the outbox cannot be opened.
     pub fn begin(
         loaded: &Loaded,
         clock: &SharedClock,
@@ -112,27 +114,27 @@ impl Notifier {
         Ok(Some(Self { outbox, wake, worker, patience: timeout.0 }))
     }
 
-    /// Tells something, unless it was told before. Its kind and id become part of it.
-    pub fn tell(&self, id: &str, kind: &'static str, mut what: Value) {
+    /// Sends a notice, unless it was sent before. Adds its kind and id to it.
+    pub fn send(&self, id: &str, kind: &'static str, mut what: Value) {
         what["kind"] = json!(kind);
         what["id"] = json!(id);
         let notice = Notice { id: id.to_owned(), kind: kind.to_owned(), body: what.to_string() };
         match open(&self.outbox).put(&notice) {
             Ok(_) => {
-                // One that waits already is enough.
+                // If a wake-up is already waiting, a second one is not needed.
                 let _ = self.wake.try_send(());
             }
-            Err(error) => tracing::error!(%error, notice = notice.body, "not told"),
+            Err(error) => tracing::error!(%error, notice = notice.body, "notification not sent"),
         }
     }
 
-    /// Waits for what is on its way, as long as one try may take.
+    /// Waits for attempts in progress, at most as long as one attempt may take.
     pub async fn end(self) {
         self.wake.close();
         let stop = self.worker.abort_handle();
         if tokio::time::timeout(self.patience, self.worker).await.is_err() {
             let waiting = open(&self.outbox).waiting().unwrap_or_default();
-            tracing::error!(waiting, "the program ends before everybody was told");
+            tracing::error!(waiting, "the program ends before all notifications were sent");
             stop.abort();
         }
     }
@@ -142,7 +144,7 @@ fn open(outbox: &Shared) -> MutexGuard<'_, Outbox> {
     outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Delivers what waits in the outbox until the wake channel is closed and nothing waits.
+/// Delivers the notices in the outbox until the wake channel is closed and no notice waits.
 async fn deliver(
     outbox: Shared,
     wake: async_channel::Receiver<()>,
@@ -193,7 +195,7 @@ struct Work {
 }
 
 impl Work {
-    /// Reads notices from the outbox, the oldest first, as long as there are not too many in hand.
+    /// Reads notices from the outbox, the oldest first, while there are not too many in memory.
     fn take_in(&mut self) {
         while self.in_hand.len() < IN_HAND {
             let except = self.in_hand.keys().cloned().collect();
@@ -209,25 +211,26 @@ impl Work {
         }
     }
 
-    /// Notes how an attempt ended.
+    /// Records the result of an attempt.
     fn tried(&mut self, delivery: Delivery, outcome: Result<(), Failed>, now: Duration) {
         self.queue.ended(&delivery);
         let (id, attempt) = (&delivery.notice.id, delivery.attempt);
         match outcome {
             Ok(()) => self.over(&delivery),
             Err(Failed { why, for_good, .. }) if for_good || attempt >= self.listener.tries => {
-                tracing::error!(id, attempt, why, "not told");
+                tracing::error!(id, attempt, why, "notification not sent");
                 self.over(&delivery);
             }
             Err(Failed { why, after, .. }) => {
                 let rest = queue::rest(attempt, after);
-                tracing::info!(id, attempt, ?rest, why, "not told; trying again");
+                tracing::info!(id, attempt, ?rest, why, "notification not sent; trying again");
                 self.queue.repeat(delivery, now, rest);
             }
         }
     }
 
-    /// A receiver has a notice, or will not have it; the outbox forgets one that has no receivers left.
+    /// Records that a receiver has a notice, or will not get it; removes a notice from the outbox when no
+    /// receivers are left.
     fn over(&mut self, delivery: &Delivery) {
         let id = &delivery.notice.id;
         let Some(left) = self.in_hand.get_mut(id) else { return };
@@ -238,8 +241,10 @@ impl Work {
         let now = self.clock.now().as_second();
         match open(&self.outbox).settle(id, now) {
             Ok(()) => drop(self.in_hand.remove(id)),
-            // It stays in hand: this process does not send it again.
-            Err(error) => tracing::error!(%error, id, "told, and will be told again by the next start"),
+            // It stays in memory, so that this process does not send it again.
+            Err(error) => {
+                tracing::error!(%error, id, "notification sent, but it will be sent again after the next start")
+            }
         }
     }
 }
@@ -260,17 +265,18 @@ impl Listener {
             }
         };
         let outcome = tokio::time::timeout(self.timeout, attempt).await;
-        outcome.unwrap_or_else(|_| Err(Failed::for_now(format!("no answer within {:?}", self.timeout))))
+        outcome.unwrap_or_else(|_| Err(Failed::for_now(format!("no response within {:?}", self.timeout))))
     }
 
     async fn run(&self, program: &[String], notice: &Notice) -> Result<(), Failed> {
-        let (name, arguments) = program.split_first().ok_or_else(|| Failed::ever("no program".into()))?;
+        let (name, arguments) =
+            program.split_first().ok_or_else(|| Failed::ever("no program is named".into()))?;
         let mut command = tokio::process::Command::new(name);
         command.args(arguments).current_dir(&self.base).env("DROPMILL_NOTICE", &notice.kind);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| Failed::for_now(format!("{name}: {error}")))?;
         if let Some(mut input) = child.stdin.take() {
-            // A program that does not read it may still do its work.
+            // A program that does not read its input may still do its work.
             let _ = input.write_all(notice.body.as_bytes()).await;
         }
         let output = child.wait_with_output().await;
@@ -284,7 +290,7 @@ impl Listener {
     }
 }
 
-/// Mistakes that can be found without asking anybody.
+/// Returns mistakes that can be found without network calls.
 pub fn check(settings: &Notify, plain: bool) -> Vec<Problem> {
     let mut problems = vec![];
     if settings.command.as_ref().is_some_and(Vec::is_empty) {
@@ -296,9 +302,9 @@ pub fn check(settings: &Notify, plain: bool) -> Vec<Problem> {
     problems
 }
 
-/// An address that notices may be posted to.
+/// Returns a URL to which notices may be posted.
 fn address(text: &str, plain: bool) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("it is no address: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("it is not a valid URL: {error}"))?;
     let loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -318,7 +324,7 @@ mod tests {
     use super::address;
 
     #[test]
-    fn only_addresses_that_keep_a_notice_to_itself_are_taken() {
+    fn addresses_that_would_expose_a_notice_are_rejected() {
         for (text, plain, taken) in [
             ("https://hooks.example.org/x?y=1", false, true),
             ("http://127.0.0.1:8080/", false, true),

@@ -34,7 +34,7 @@ pub struct Record {
     folder: PathBuf,
     sink: Sink,
     kept_bytes: usize,
-    /// The time from which the recording counts.
+    /// The time from which the recording counts milliseconds.
     began: OnceLock<Timestamp>,
 }
 
@@ -42,13 +42,13 @@ impl Record {
     /// Begins a recording in a new folder.
     ///
     /// # Errors
-    /// Fails if there is a recording already, or the folder cannot be written.
+    /// Fails if the folder already contains a recording, or the folder cannot be written.
     pub fn begin(folder: &Path, kept_bytes: usize, plan: &RunPlan) -> Result<Self> {
         let argument = || format!("--record {}", folder.display());
         private_files::folder_of_user(folder).with_context(|| format!("{}: make the folder", argument()))?;
         let file = match private_files::create_new(&folder.join(EXCHANGES)) {
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
-                let problem = "there is a recording already".into();
+                let problem = "the folder already contains a recording".into();
                 return Err(UsageError::Argument { argument: argument(), problem }.into());
             }
             file => file.with_context(|| format!("{}: make its file", argument()))?,
@@ -85,11 +85,12 @@ impl Record {
     /// Fails if the recording is not complete.
     pub fn end(&self, journal: &Path) -> Result<()> {
         if let Some(failure) = self.sink.failure() {
-            anyhow::bail!("the recording in {} is not whole: {failure}", self.folder.display());
+            anyhow::bail!("the recording in {} is not complete: {failure}", self.folder.display());
         }
         let (_, events) = Journal::read(journal)?;
         let began = self.began.get().copied().unwrap_or_default();
-        // Rounded up, exchanges being rounded down: what ended within one millisecond ended in this order.
+        // Rounded up, while times of exchanges are rounded down: what ended within one millisecond ended in
+        // this order.
         let after_ms = |event: &Event| {
             let after = event.at.duration_since(began).as_micros().max(0).unsigned_abs();
             u64::try_from(after.div_ceil(1000)).unwrap_or(u64::MAX)

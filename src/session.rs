@@ -1,5 +1,5 @@
-//! One process's work on a run: from the run's folder in the state to its running actors. A run that was interrupted is
-//! resumed by another session.
+//! The work of one process on a run: from the run's folder in the state folder to its running actors. An
+//! interrupted run is resumed by another session.
 
 use crate::{
     again::begin_record,
@@ -29,11 +29,11 @@ use std::{
     time::Duration,
 };
 
-/// Ending of a folder that is of no use any more.
+/// Suffix of a folder that is no longer needed.
 const GONE: &str = "gone";
-/// How long the end of a run waits for the removal of such a folder.
+/// Longest time that the end of a run waits for the removal of such a folder.
 const REMOVING: Duration = Duration::from_millis(500);
-/// A run whose folder this process holds, before its actors are started.
+/// A run whose folder this process has locked, before its actors are started.
 pub struct RunSession {
     /// The settings that name the service.
     pub loaded: Loaded,
@@ -41,9 +41,9 @@ pub struct RunSession {
     pub plan: RunPlan,
     /// The journal of previous sessions, if there were any.
     pub earlier: Option<Vec<Event>>,
-    /// Where requests and responses are recorded, if they are.
+    /// The recording of requests and responses, if one is made.
     pub record: Option<Record>,
-    /// Other processes of the same user can control the run through a socket in its folder.
+    /// Whether other processes of the same user can control the run through a socket in its folder.
     pub control: bool,
     journal: Journal,
     folder: RunFolder,
@@ -84,7 +84,7 @@ impl RunSession {
             ..RunHeader::new(&plan.run, &plan.name, clock.now(), &hash(&body))
         };
         if header.watch.is_some() {
-            // Items that come while it goes on are made again from this, whatever the run file says then.
+            // Items that are added later use these settings, even if the run file has changed by then.
             write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
         }
         if let Some(list) = loaded.known_standard_input() {
@@ -100,14 +100,13 @@ impl RunSession {
 
     /// Resumes a run that was interrupted, as it was planned.
     ///
-    /// # Errors
-    /// Fails if a feature is missing, the settings name another service, another process works on the run, or its journal
-    /// cannot be read.
+    /// # Errors Fails if a feature is missing, the settings name another service, another process works on
+    /// the run, or its journal cannot be read.
     pub fn next(stored: StoredRun, loaded: Loaded, state: &State, clock: &SharedClock) -> Result<Self> {
         services::check(&loaded.settings)?;
         same_service(&stored.header, &loaded)?;
         let folder = state.hold_run(&stored.path, clock.now())?;
-        // Read again now that no other process writes.
+        // The journal is read again, now that no other process writes to it.
         let (journal, _, events) = Journal::open(&stored.path.join("journal.db"))?;
         let earlier = Some(events);
         Ok(Self { loaded, plan: stored.plan, earlier, record: None, control: false, journal, folder })
@@ -137,7 +136,7 @@ impl RunSession {
         self.begin_with(services, place, Arc::new(PathInputs), clock)
     }
 
-    /// Starts the actors on services, results and inputs that are shared with others.
+    /// Starts the actors with services, results and inputs that are shared with other runs.
     pub fn begin_with(
         self,
         services: Services,
@@ -194,14 +193,14 @@ impl ActiveRun {
             finished = &mut finished => finished,
             gone = crate::state::taken_away(self.folder.path.clone()) => {
                 match &self.embedded {
-                    // It is gone with its folder: the run cannot be ended in order.
+                    // The service's state was removed with the folder, so the run cannot be ended normally.
                     Some(service) => service.stop(),
                     None => {
                         canceller.cancel(&gone.to_string());
                         let _ = finished.await;
                     }
                 }
-                // No last event will come, and receivers must not wait for it.
+                // There will be no last event, and receivers must not wait for it.
                 if let Some(events) = events.upgrade() {
                     events.close();
                 }
@@ -215,7 +214,7 @@ impl ActiveRun {
         if let Some(record) = &self.record {
             record.end(&self.folder.path.join("journal.db"))?;
         }
-        // Otherwise something is still there that was to be kept, or could not be delivered.
+        // Otherwise, something remains that was to be kept or could not be delivered.
         if report.left_behind.is_empty() {
             discard(&self.folder.path.join("service"));
         }
@@ -223,8 +222,8 @@ impl ActiveRun {
     }
 }
 
-/// Removes a folder for half a second, and leaves what remains to the next start: the end of a run does not wait for the
-/// removal of a thousand task folders.
+/// Removes a folder for at most half a second, and leaves the rest to the next start: the end of a run does
+/// not wait for the removal of a thousand task folders.
 pub fn discard(folder: &Path) {
     let gone = folder.with_extension(GONE);
     if let Err(error) = fs::rename(folder, &gone) {
@@ -291,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_no_use_is_out_of_its_place_at_once_and_removed_by_the_next_start_at_the_latest() {
+    fn a_folder_that_is_not_needed_is_renamed_at_once_and_removed_at_the_latest_by_the_next_start() {
         let state = tempfile::tempdir().unwrap();
         let run = state.path().join("runs/r");
         for number in 0..50 {
@@ -300,7 +299,7 @@ mod tests {
         discard(&run.join("service"));
         assert!(!run.join("service").exists());
         discard(&run.join("service"));
-        // As if the program had ended before it was removed.
+        // As if the program had ended before the folder was removed.
         fs::create_dir_all(run.join("service.gone/nodes/1")).unwrap();
         let removing = sweep(&State::at(Some(state.path().to_owned())).unwrap());
         removing.join().unwrap();

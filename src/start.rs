@@ -33,7 +33,7 @@ pub struct Choices {
     pub skip_done: bool,
     /// With `skip_done`: compares the content of results, not only their lengths.
     pub check_content: bool,
-    /// Keeps only the first inputs, as many as this, after done ones were left out.
+    /// Keeps only this many inputs, the first ones, after done inputs were left out.
     pub limit: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ pub enum Start {
 /// What the caller may want to know of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartNote {
-    /// There was nothing to resume, and the latest run left tasks undone.
+    /// There was nothing to resume, and the latest run has tasks that did not succeed.
     LeftUndone {
         /// The name of the latest run.
         run: String,
@@ -56,10 +56,10 @@ pub enum StartNote {
         ended: &'static str,
         /// How many of its tasks did not succeed.
         undone: u64,
-        /// Whether `retry` is worth a hint.
+        /// Whether the note suggests `retry`.
         hint: bool,
     },
-    /// A note of the plan: what matches a pattern and is no input.
+    /// A note of the plan about entries that match a pattern and are not inputs.
     Plan(String),
     /// Inputs that are done were left out.
     Skipped {
@@ -94,13 +94,13 @@ impl fmt::Display for StartNote {
                 write!(f, "{run}: {skipped} of {inputs} inputs are done and skipped")
             }
             Self::MoreInputs { run, count } => {
-                write!(f, "{run}: {count} inputs came since it began; they are for another run")
+                write!(f, "{run}: {count} inputs appeared after it was planned; they are not part of it")
             }
         }
     }
 }
 
-/// What a start needs of its surroundings.
+/// What a start needs from its caller.
 pub struct StartContext<'a> {
     /// The state folder.
     pub state: &'a State,
@@ -115,9 +115,8 @@ pub struct StartContext<'a> {
 impl Start {
     /// Prepares a run of settings.
     ///
-    /// # Errors
-    /// Fails if the settings have mistakes, or changed since the run that is to be resumed. [`NothingToDo`] if all inputs
-    /// are done.
+    /// # Errors Fails if the settings have mistakes, or changed since the run that is to be resumed.
+    /// [`NothingToDo`] if all inputs are done.
     pub fn of_settings(loaded: Loaded, choices: Choices, context: &StartContext<'_>) -> Result<Self> {
         if choices.resume {
             if let Some(stored) = unfinished(&loaded, context)? {
@@ -232,7 +231,7 @@ impl Start {
     }
 }
 
-/// Returns whether `retry` runs a task again that ended like this.
+/// Returns whether `retry` runs a task with this result again.
 fn is_retried(verdict: Option<Verdict>, only_failed: bool) -> bool {
     match verdict {
         Some(Verdict::Succeeded) => false,
@@ -279,7 +278,7 @@ fn unfinished(loaded: &Loaded, context: &StartContext<'_>) -> Result<Option<Stor
     Ok(None)
 }
 
-/// Notes why a new run is started although `resume` was asked for, if the latest run left something undone.
+/// Reports why a new run is started although `resume` was requested, if the latest run left something undone.
 fn note_last_run(loaded: &Loaded, choices: Choices, context: &StartContext<'_>) -> Result<()> {
     let latest = context.state.runs_of(&loaded.identity()?)?.into_iter().next();
     let Some((path, _)) = latest else { return Ok(()) };
@@ -297,7 +296,7 @@ fn note_last_run(loaded: &Loaded, choices: Choices, context: &StartContext<'_>) 
     Ok(())
 }
 
-/// Takes over those settings that may change when a run is resumed; reports all other changes as an error.
+/// Applies those settings that may change when a run is resumed; reports all other changes as an error.
 fn follow_settings(mut stored: StoredRun, loaded: &Loaded, context: &StartContext<'_>) -> Result<StoredRun> {
     if let Ok(list) = std::fs::read(stored.path.join(STANDARD_INPUT)) {
         loaded.set_standard_input(list);
@@ -323,7 +322,7 @@ fn follow_settings(mut stored: StoredRun, loaded: &Loaded, context: &StartContex
     Ok(stored)
 }
 
-/// Returns what an interrupted run cannot follow.
+/// Returns the changed settings that an interrupted run cannot apply.
 fn changes(then: &RunPlan, now: &RunPlan) -> Vec<&'static str> {
     let items: BTreeMap<&str, &Item> = now.items.iter().map(|item| (&*item.relative, item)).collect();
     let command = |item: &Item| (item.command_line.clone(), item.environment.clone());

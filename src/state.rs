@@ -1,4 +1,5 @@
-//! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
+//! The state folder: one folder for each run, which only its owner can read, and which is locked while
+//! the run is running.
 
 use crate::error::{StateError, UsageError};
 use anyhow::Result;
@@ -14,18 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait for what a dead program held to be let go of.
+/// Longest wait until locks of a dead process are released.
 const LETTING_GO: Duration = Duration::from_secs(10);
-/// Time between two looks whether a folder that is held is still in its place.
+/// Time between two checks that a locked folder is still in its place.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Where runs and the local service keep themselves.
+/// The place of runs and of the local service.
 #[derive(Debug, Clone)]
 pub struct State {
     folder: PathBuf,
 }
 
-/// A run's folder, held.
+/// The folder of a run, locked by this process.
 pub struct RunFolder {
     /// The path of the state folder.
     pub path: PathBuf,
@@ -33,7 +34,7 @@ pub struct RunFolder {
 }
 
 impl State {
-    /// The folder that was named, or the one that the environment names.
+    /// Returns the folder that was named, or the one that the environment names.
     pub fn at(named: Option<PathBuf>) -> Result<Self, UsageError> {
         if let Some(folder) = named {
             let absolute = std::path::absolute(&folder);
@@ -54,7 +55,7 @@ impl State {
         &self.folder
     }
 
-    /// The folder where `serve` keeps its service.
+    /// Returns the folder in which `serve` keeps its service.
     #[cfg(feature = "cli")]
     pub fn service(&self) -> PathBuf {
         self.folder.join("service")
@@ -69,7 +70,7 @@ impl State {
         Ok(private_files::folder(&self.folder)?)
     }
 
-    /// Makes and holds the folder of a new run.
+    /// Creates and locks the folder of a new run.
     pub fn new_run(&self, run: &str, now: Timestamp) -> Result<RunFolder> {
         let path = self.folder.join("runs").join(run);
         for folder in [&self.folder, &self.folder.join("runs"), &path] {
@@ -79,7 +80,7 @@ impl State {
         Ok(RunFolder { path, _lock: lock })
     }
 
-    /// Holds the folder of a run that was made before.
+    /// Locks the folder of an existing run.
     pub fn hold_run(&self, path: &Path, now: Timestamp) -> Result<RunFolder> {
         for folder in [&self.folder, &self.folder.join("runs"), path] {
             private_files::folder(folder)?;
@@ -95,7 +96,7 @@ impl State {
         for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
             let path = entry?.path();
             let journal = path.join("journal.db");
-            // A folder without one is of a run that never began.
+            // A folder without a journal belongs to a run that never began.
             if Journal::exists(&journal) {
                 let Some(header) = header_of(&journal)? else { continue };
                 if header.file.as_deref() == Some(identity) && header.watch.is_none() {
@@ -107,7 +108,7 @@ impl State {
         Ok(found)
     }
 
-    /// The runs of a daemon, by its work folder, the oldest first.
+    /// Returns the runs of a daemon, found by its work folder, the oldest first.
     pub fn runs_of_daemon(&self, work: &Path) -> Result<Vec<(PathBuf, RunHeader)>> {
         let mut found = vec![];
         for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
@@ -124,7 +125,7 @@ impl State {
         Ok(found)
     }
 
-    /// Makes and holds the folder of the daemon of a drop folder.
+    /// Creates and locks the folder of the daemon of a drop folder.
     pub fn daemon(&self, name: &str, now: Timestamp) -> Result<RunFolder> {
         let path = self.folder.join("watch").join(name);
         for folder in [&self.folder, &self.folder.join("watch"), &path] {
@@ -165,7 +166,8 @@ impl State {
     }
 }
 
-/// Splits the name of a run, such as `lines-20261123-074052-k3f9ab`: the time of its start, and the name of its run file.
+/// Splits the name of a run, such as `lines-20261123-074052-k3f9ab`, into the time of its start and the name
+/// of its run file.
 fn parts_of(run: &str) -> (String, &str) {
     let mut parts = run.rsplitn(4, '-');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -174,8 +176,8 @@ fn parts_of(run: &str) -> (String, &str) {
     }
 }
 
-/// Resolves with the error once a folder that is locked was removed or replaced. Open files stay open then, so that
-/// everything would seem to be kept, and nothing of it could be found later.
+/// Waits until a locked folder was removed or replaced, and returns that as an error. Open files stay open in
+/// that case: writing would succeed, but nothing that was written could be found later.
 pub async fn taken_away(folder: PathBuf) -> StateError {
     let lock = folder.join("lock");
     let identity = || fs::metadata(&lock).map(|facts| (facts.dev(), facts.ino()));
@@ -192,7 +194,7 @@ pub async fn taken_away(folder: PathBuf) -> StateError {
     }
 }
 
-/// Returns what a journal says of itself; nothing if its run was interrupted before it began.
+/// Returns the header of a journal, or nothing if its run was interrupted before it wrote one.
 fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
     match Journal::header(journal) {
         Ok(header) => Ok(Some(header)),
@@ -201,14 +203,14 @@ fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
     }
 }
 
-/// Whether somebody holds a run's folder: then the run goes on.
+/// Returns whether a process holds the lock of a run's folder, which means that the run is running.
 #[cfg(feature = "cli")]
 pub fn is_held(run: &Path) -> bool {
     let Ok(lock) = private_files::open_to_read(&run.join("lock")) else { return false };
     flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
-/// Who holds a folder: `pid 12 since …`; nobody if it is not held.
+/// Returns the holder of a folder's lock: `pid 12 since …`, or nothing if it is not locked.
 #[cfg(any(test, feature = "cli"))]
 pub fn holder(folder: &Path) -> Option<String> {
     let mut lock = private_files::open_to_read(&folder.join("lock")).ok()?;
@@ -220,7 +222,8 @@ pub fn holder(folder: &Path) -> Option<String> {
     Some(holder.trim().to_owned())
 }
 
-/// Whether the program that wrote `pid 12 since …` still runs, as far as its number tells; so if it cannot be told.
+/// Returns whether the process that wrote `pid 12 since …` may still be running: true if a process has this
+/// number, or if that is unknown.
 fn is_alive(holder: &str) -> bool {
     let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let pid = pid.and_then(rustix::process::Pid::from_raw);
@@ -231,15 +234,17 @@ fn hold(path: &Path, now: Timestamp) -> Result<File> {
     hold_after(path, now, || std::thread::sleep(Duration::from_millis(10)))
 }
 
-/// Holds a file, with a rest between two tries if who held it is dead.
+/// Locks a file. If the previous holder is dead but the lock is not yet released, calls `rest` and tries
+/// again.
 fn hold_after(path: &Path, now: Timestamp, mut rest: impl FnMut()) -> Result<File> {
-    // Written in place and not replaced: a file in its place would be another lock.
+    // The file is changed in place, not replaced: a new file would be another lock.
     let mut lock = private_files::open_or_create(path)?;
     let until = Instant::now() + LETTING_GO;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);
-        // A process that a killed program was just about to start holds what that one held, until it runs.
+        // A process that a killed program was just starting inherits the lock and holds it until it executes
+        // its own program.
         if is_alive(&holder) || Instant::now() >= until {
             let holder = holder.trim().to_owned();
             return Err(StateError::InUse { path: path.to_owned(), holder }.into());
@@ -253,18 +258,18 @@ fn hold_after(path: &Path, now: Timestamp, mut rest: impl FnMut()) -> Result<Fil
     Ok(lock)
 }
 
-/// So many random bytes, in hexadecimal digits.
+/// Returns this number of random bytes as hexadecimal digits.
 pub fn random_name(bytes: usize) -> String {
     let mut random = vec![0; bytes];
-    // It fails only on systems without random numbers, which TLS and keys need too.
+    // This fails only on systems without random numbers, which TLS and keys need too.
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .expect("the system has random numbers");
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file that its owner alone may read.
+/// Writes a file that only its owner can read.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
-    // What must be durable is in the journal.
+    // No flush to disk is needed: what must be durable is in the journal.
     Ok(private_files::replace(path, content, |_| Ok(()))?)
 }
 
@@ -295,19 +300,19 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_a_dead_process_left_holds_nobody_back() {
+    fn a_lock_file_of_a_dead_process_does_not_block_others() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::at(Some(folder.path().join("state"))).unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        // Its number is another process's by now: this one's.
+        // The number in the file now belongs to another process: this one.
         let run = state.new_run("r", now).unwrap();
-        let told = fs::read_to_string(run.path.join("lock")).unwrap();
-        assert_eq!(holder(&run.path), Some(told.trim().to_owned()));
+        let content = fs::read_to_string(run.path.join("lock")).unwrap();
+        assert_eq!(holder(&run.path), Some(content.trim().to_owned()));
         drop(run);
         let path = state.folder().join("runs/r");
         assert_eq!(
             fs::read_to_string(path.join("lock")).unwrap(),
-            told,
+            content,
             "it still names a process that lives"
         );
         assert_eq!(holder(&path), None);
@@ -318,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_program_held_is_waited_for_until_what_it_was_starting_runs() {
+    fn a_lock_of_a_killed_program_is_awaited_until_its_starting_child_runs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        // No process has so high a number.
+        // No process has such a high number.
         fs::write(&path, format!("pid {} since 1970\n", i32::MAX)).unwrap();
-        // What the dead one was about to start has the lock still.
+        // The process that the dead one was starting still holds the lock.
         let mut left = Some(File::open(&path).unwrap());
         flock(left.as_ref().unwrap(), FlockOperation::NonBlockingLockExclusive).unwrap();
         let mut rests = 0;
@@ -337,8 +342,8 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             format!("pid {} since 1970-01-01T00:00:00Z\n", std::process::id())
         );
-        // Whoever lives is not waited for.
+        // A lock whose holder is alive fails at once, without waiting.
         let _held = hold(&path, Timestamp::UNIX_EPOCH).unwrap();
-        hold_after(&path, Timestamp::UNIX_EPOCH, || panic!("it waits")).unwrap_err();
+        hold_after(&path, Timestamp::UNIX_EPOCH, || panic!("it must not wait")).unwrap_err();
     }
 }

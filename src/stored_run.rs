@@ -17,12 +17,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the tasks of a drop folder's run do, beside its plan.
+/// The task settings of a drop folder's run, stored beside its plan.
 pub const TASK: &str = "task.json";
 /// The settings of a run that has no run file.
 pub const SETTINGS: &str = "settings.json";
 
-/// What a run read from standard input, if it did.
+/// The content of standard input, if a run read it.
 pub const STANDARD_INPUT: &str = "standard-input";
 
 /// A run as it is stored in the state folder.
@@ -37,8 +37,8 @@ pub struct StoredRun {
     pub events: Vec<Event>,
 }
 
-/// Settings that were made in code, as the folder of their run keeps them. Keys are not among them, only where to find
-/// them.
+/// Settings that were made in code, as stored in the folder of their run. They contain no keys, only where to
+/// find them.
 #[derive(Serialize, Deserialize)]
 pub struct StoredSettings {
     /// The folder that paths in the settings are relative to.
@@ -92,7 +92,7 @@ impl StoredRun {
             let _held = state.hold_run(&self.path, clock.now())?;
             clear(&service)?;
         }
-        // Empty, or something in it waits to be looked at.
+        // The folder is empty, or it contains files that somebody has to look at.
         let _ = fs::remove_dir(DiskPlace::staging(&self.plan.run, &self.plan.output));
         Ok(())
     }
@@ -107,11 +107,10 @@ impl StoredRun {
         serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))
     }
 
-    /// Reads the run file of the run as it is now, or the settings that the run was made with, if that was in code.
-    /// `more` holds `section.key=value` to lay over those that the run was started with.
+    /// Reads the run file of the run as it is now, or the stored settings of a run that was made in code.
+    /// `more` holds `section.key=value` that override those that the run was started with.
     ///
-    /// # Errors
-    /// Fails if they cannot be read or have mistakes.
+    /// # Errors Fails if they cannot be read or have mistakes.
     pub fn load(&self, more: &[String], environment: Vec<(String, String)>) -> Result<Loaded> {
         let path = self.path.join(SETTINGS);
         match dropmill_private_files::read(&path) {

@@ -1,4 +1,5 @@
-//! The picture in `docs/architecture.md` is the code's: dependencies point right, never back.
+//! Checks that the code agrees with the diagram in `docs/architecture.md`: dependencies go in one
+//! direction only.
 #![allow(clippy::unwrap_used)]
 
 #[path = "architecture/imports.rs"]
@@ -6,7 +7,7 @@ mod imports;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What each package may stand on, of the packages of this project.
+/// The packages of this project that each package may depend on.
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("crates/azure-wire", "dropmill-azure-wire", &[]),
     ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire", "dropmill-lifecycle"]),
@@ -79,9 +80,9 @@ fn every_folder_of_the_picture_is_there_and_every_package_is_in_it() {
     }
 }
 
-/// Deciding stays apart from doing: the machines and the wire neither wait, nor read clocks, nor touch files.
+/// State machines and wire formats only compute: they do not wait, read clocks or access files.
 #[test]
-fn machines_do_nothing_but_decide() {
+fn state_machines_have_no_side_effects() {
     for folder in [
         "crates/lifecycle/src",
         "crates/inputs/src",
@@ -93,16 +94,16 @@ fn machines_do_nothing_but_decide() {
             for word in
                 ["tokio", "actix", "std::fs", "std::net", "SystemTime", "Instant", "std::thread", "async "]
             {
-                assert!(!text.contains(word), "{} speaks of {word}", path.display());
+                assert!(!text.contains(word), "{} uses {word}", path.display());
             }
         }
     }
 }
 
-/// What we keep for ourselves is created in `private-files`, or it would get the modes that the umask gives. Named are the
-/// files that write something else: files of users, of tasks, of the kernel, or of tests.
+/// Our own files are created by `private-files`; otherwise their modes would depend on the umask. The
+/// exceptions are sources that write other files: those of users, tasks, the kernel or tests.
 #[test]
-fn only_private_files_creates_what_is_ours() {
+fn our_own_files_are_created_only_by_private_files() {
     let may = [
         ("src/commands/init.rs", "the user's run file"),
         ("src/commands/simulate.rs", "outlines beside the user's scenarios"),
@@ -139,7 +140,7 @@ fn only_private_files_creates_what_is_ours() {
     }
 }
 
-/// Whatever is printed goes through `render::say`, which lets no name move the cursor or begin a line.
+/// All output goes through `render::say`, where no name can move the cursor or start a new line.
 #[test]
 fn only_say_prints() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -157,7 +158,7 @@ fn only_say_prints() {
     }
 }
 
-/// Pools and jobs are deleted in one place, which knows what the service says of one that is gone or going.
+/// Pools and jobs are deleted in one place, which handles objects that are already deleted or being deleted.
 #[test]
 fn only_one_place_deletes_pools_and_jobs() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -173,7 +174,7 @@ fn only_one_place_deletes_pools_and_jobs() {
     }
 }
 
-/// A file is a room: nobody finds anything in a hall.
+/// Short files are easier to find things in.
 #[test]
 fn no_source_file_is_longer_than_600_lines() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -185,10 +186,10 @@ fn no_source_file_is_longer_than_600_lines() {
     }
 }
 
-/// What `docs/faults.md` names is there: functions in their files, commands in their scripts, scenarios. Each fault has
-/// something that holds it or a reason why not, and the counts are those of the rows.
+/// Everything that `docs/faults.md` names exists: functions in their files, commands in their scripts,
+/// scenarios. Each fault has a test or a reason for having none, and the counts are correct.
 #[test]
-fn every_fault_is_held_by_what_its_row_names_or_says_why_not() {
+fn every_fault_names_its_tests_or_the_reason_for_none() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read =
         |path: &str| fs::read_to_string(project.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -231,10 +232,10 @@ fn every_fault_is_held_by_what_its_row_names_or_says_why_not() {
             counts[if names.is_empty() { 3 } else { usize::from(not.is_some()) + 1 }] += 1;
         }
         let [all, held, part, none] = counts;
-        let told = format!(" | {all} | {held} | {part} | {none} |");
+        let counts = format!(" | {all} | {held} | {part} | {none} |");
         assert!(
-            note.lines().any(|line| line.starts_with(&format!("| {group} ")) && line.ends_with(&told)),
-            "{group}{told}"
+            note.lines().any(|line| line.starts_with(&format!("| {group} ")) && line.ends_with(&counts)),
+            "{group}{counts}"
         );
     }
 }
@@ -252,8 +253,8 @@ fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// The rooms of the local service, each with the rooms of the same crate that it may use: both HTTP faces stand above the
-/// service that they show, and nothing below them knows them.
+/// The modules of the local service, each with the modules of the same crate that it may use: both HTTP
+/// interfaces are above the service, and nothing below them uses them.
 const ROOMS: &[(&str, &[&str])] = &[
     (
         "service",
@@ -303,7 +304,7 @@ fn rooms_of_the_local_service_use_only_those_below_them() {
     }
 }
 
-/// The modules of its own crate that a source names by `crate::`, one by one or in a list.
+/// Returns the modules of its own crate that a source names with `crate::`, one by one or in a list.
 fn own_modules(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for rest in text.split("crate::").skip(1) {

@@ -1,4 +1,4 @@
-//! What can be asked about runs, and the local service on sockets.
+//! Commands that show runs, and the local service on sockets.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -76,11 +76,11 @@ fn the_same_run_twice_has_the_same_outline() {
         let said = desk.run("run.toml");
         said.exited(1);
         let outline = text(&desk, &["trace", said.report["run"].as_str().unwrap(), "--outline"]);
-        // The run may be over before a look shows all nodes ready.
+        // The run may end before a poll shows all nodes ready.
         outline.replace(" > ready (3 nodes)", "")
     });
     assert_eq!(outlines[0], outlines[1]);
-    assert!(outlines[0].contains("11 x task"), "equal lives are one line:\n{}", outlines[0]);
+    assert!(outlines[0].contains("11 x task"), "equal histories are one line:\n{}", outlines[0]);
     assert!(outlines[0].contains("exit code 1"), "{}", outlines[0]);
 }
 
@@ -99,7 +99,7 @@ fn a_report_can_be_read_without_json() {
 }
 
 #[test]
-fn whoever_stops_reading_does_not_stop_the_run() {
+fn a_closed_standard_output_does_not_stop_the_run() {
     let desk = Desk::new();
     desk.write("data/a.txt", "").write("run.toml", run_file(r#"["/bin/true"]"#, ""));
     let mut child = desk
@@ -114,7 +114,7 @@ fn whoever_stops_reading_does_not_stop_the_run() {
 }
 
 #[test]
-fn env_without_a_service_says_what_to_do() {
+fn env_without_a_service_explains_how_to_start_one() {
     let desk = Desk::new();
     let output = desk.output(&["env"]);
     assert!(!output.status.success());
@@ -122,7 +122,7 @@ fn env_without_a_service_says_what_to_do() {
 }
 
 #[test]
-fn the_same_run_goes_over_sockets_to_a_service_that_is_elsewhere() {
+fn a_run_uses_a_service_of_another_process_over_sockets() {
     let desk = Desk::new();
     let served = Served::on(&desk);
     desk.write("data/a.txt", "1\n2\n").write("data/b.txt", "1\n");
@@ -174,7 +174,7 @@ fn env_prints_exports_that_a_shell_can_read_and_only_the_owner_can_read_the_keys
 }
 
 #[test]
-fn serve_refuses_addresses_that_others_can_reach_and_ports_that_are_taken() {
+fn serve_rejects_addresses_that_others_can_reach_and_ports_in_use() {
     let desk = Desk::new();
     let output = desk.output(&["serve", "--batch", "0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(2));
@@ -189,7 +189,7 @@ fn serve_refuses_addresses_that_others_can_reach_and_ports_that_are_taken() {
 }
 
 #[test]
-fn two_services_on_one_state_folder_say_who_holds_it() {
+fn a_second_service_on_a_state_folder_names_the_process_that_uses_it() {
     let desk = Desk::new();
     let served = Served::on(&desk);
     let output = desk.output(&["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! What other terminals do with a live run: read its logs, cancel it.
+//! Commands of other terminals for a live run: reading its logs, cancelling it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -11,7 +11,7 @@ use std::{
     process::{ChildStdout, Stdio},
 };
 
-/// Makes a FIFO that tasks wait for.
+/// Creates a FIFO that tasks wait for.
 fn gate(desk: &Desk, name: &str) -> std::path::PathBuf {
     let path = desk.path(name);
     rustix::fs::mknodat(
@@ -38,7 +38,7 @@ fn line(output: &mut BufReader<ChildStdout>) -> String {
     line
 }
 
-/// A run of which each task prints a line, waits for the gate, and prints another.
+/// Creates a run in which each task prints a line, waits for the FIFO, and prints another line.
 fn gated(desk: &Desk, more: &str) {
     let shell = format!(
         "echo \"begins $0\"; echo warns >&2; read answer < {}; echo \"ends $answer\"",
@@ -59,7 +59,7 @@ fn a_log_is_followed_while_its_task_runs(desk: &Desk, more: &str) {
     assert_eq!(line(&mut all), format!("data/a.txt | {first}"));
     let error = desk.output(&["logs", "latest", "a.txt", "--stderr"]);
     assert_eq!(String::from_utf8_lossy(&error.stdout), "warns\n");
-    // Only now the task may end.
+    // The task may end only from here on.
     fs::OpenOptions::new().write(true).open(desk.path("gate")).unwrap().write_all(b"well\n").unwrap();
     let mut rest = String::new();
     one.read_to_string(&mut rest).unwrap();
@@ -69,7 +69,7 @@ fn a_log_is_followed_while_its_task_runs(desk: &Desk, more: &str) {
     let delivered = desk.read("out/data/a.txt/stdout.txt");
     assert_eq!(format!("{first}{rest}"), delivered);
     assert_eq!(rest_of_all, "data/a.txt | ends well\n");
-    // The pool is gone.
+    // The pool no longer exists.
     let after = desk.output(&["logs", "latest", "a.txt"]);
     assert_eq!(String::from_utf8_lossy(&after.stdout), delivered);
     let last = desk.output(&["logs", "latest", "a.txt", "--tail", "1"]);

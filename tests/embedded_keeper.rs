@@ -1,6 +1,7 @@
-//! A program with a `main` of its own that embeds us: what its tasks started ends with it when it is killed.
+//! A program with its own `main` that embeds Dropmill: processes started by its tasks end when it is
+//! killed.
 //!
-//! This is no ordinary test program: its `main` is what `docs/embedding.md` asks for.
+//! This test program has no test harness: its `main` is written as `docs/embedding.md` requires.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -11,7 +12,7 @@ use common::{
 };
 use std::{os::unix::process::ExitStatusExt, path::Path, process::Command};
 
-/// Where the program that is killed finds its run file, and what its task's processes are known by.
+/// Variables that name the folder of the run file, and the marker that identifies processes of the task.
 const PASSED: [&str; 2] = ["EMBEDDED_KEEPER_FOLDER", "EMBEDDED_KEEPER_TOKEN"];
 
 fn main() {

@@ -1,4 +1,5 @@
-//! The example of docs/embedding.rs does what it says, and a program that embeds us stays master of itself.
+//! The example of docs/embedding.rs works, and a program that embeds Dropmill keeps control of its own
+//! process.
 
 mod common;
 
@@ -11,14 +12,14 @@ fn the_example_processes_a_file_and_a_drop_folder() {
     let desk = Desk::new();
     let built = Path::new(env!("CARGO_BIN_EXE_dropmill")).with_file_name("examples").join("embedding");
     let output = Command::new(built).arg(desk.path("work")).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("1 of 1 succeeded") && told.ends_with("letter.txt\n2\n"), "{told}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("1 of 1 succeeded") && printed.ends_with("letter.txt\n2\n"), "{printed}");
     assert_eq!(desk.read("work/out/data/poem.txt/lines.txt").trim(), "3");
 }
 
 #[test]
-fn runs_of_one_program_go_side_by_side_and_mistakes_come_back_as_errors() {
+fn runs_of_one_program_work_concurrently_and_mistakes_are_returned_as_errors() {
     let desk = Desk::new();
     desk.write("a.txt", "1\n").write("b.txt", "1\n2\n");
     let run_file = |name: &str| {
@@ -31,8 +32,8 @@ fn runs_of_one_program_go_side_by_side_and_mistakes_come_back_as_errors() {
     let start = |file: &str| Run::from_file(desk.path(file)).state(desk.path("state")).start();
     let (one, events) = start("a.toml").unwrap();
     let (other, _) = start("b.toml").unwrap();
-    let told: Vec<_> = std::iter::from_fn(|| events.recv_blocking().ok()).collect();
-    assert_eq!(told.last().unwrap().seq as usize, told.len(), "every event, in order");
+    let received: Vec<_> = std::iter::from_fn(|| events.recv_blocking().ok()).collect();
+    assert_eq!(received.last().unwrap().seq as usize, received.len(), "every event, in order");
     for run in [one, other] {
         let report = run.finished_blocking().unwrap();
         assert_eq!((report.tasks.succeeded, report.tasks.total), (1, 1));
@@ -43,7 +44,7 @@ fn runs_of_one_program_go_side_by_side_and_mistakes_come_back_as_errors() {
     assert!(wrong.contains("bad.toml:2") && wrong.contains("nmae"), "{wrong}");
 }
 
-/// The inputs `a.txt` and `b.txt`; a task fails while `fail-NAME` is in the folder.
+/// Returns settings with the inputs `a.txt` and `b.txt`; a task fails while `fail-NAME` is in the folder.
 fn settings(desk: &Desk) -> Settings {
     let mut settings = Settings::default();
     settings.run.name = "in code".into();
@@ -94,7 +95,7 @@ fn a_run_made_in_code_is_retried_and_its_done_inputs_are_skipped() {
     assert!(matches!(ended, Some(Error::Usage(UsageError::Ended { .. }))), "{ended:?}");
     let unknown = Run::resume("nothing").state(desk.path("state")).start().err();
     assert!(matches!(unknown, Some(Error::Usage(UsageError::UnknownRun { .. }))), "{unknown:?}");
-    // The program knows the run, too.
+    // The program `dropmill` knows the run, too.
     let output = desk.output(&["retry", &name]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

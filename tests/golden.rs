@@ -1,4 +1,4 @@
-//! The tutorial's job, `config/top-words.toml`, on fixed inputs: its results, its report and its story.
+//! The job of the tutorial, `config/top-words.toml`, on fixed inputs: its results, report and trace.
 
 mod common;
 
@@ -9,14 +9,14 @@ const README: &str = "One fish two fish\r\nred fish blue fish\r\n";
 const CHANGELOG: &str = "";
 const GUIDE: &str = "\u{FEFF}Straße straße\u{A0}Straße\u{3000}語 語 語 語 the\tthe the";
 
-/// The `target` folder's `top-words`, which `cargo test --workspace` builds beside the program.
+/// Returns `top-words` in the `target` folder, which `cargo test --workspace` builds beside the program.
 fn top_words() -> std::path::PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_dropmill")).with_file_name("top-words");
     assert!(path.exists(), "first: cargo build -p top-words");
     path
 }
 
-/// Words in order of their first appearance, counted in another way than the application does.
+/// Returns words in the order of their first appearance, counted by another method than in the application.
 fn count(text: &str) -> Vec<(String, usize)> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut counts: Vec<(String, usize)> = vec![];
@@ -71,7 +71,7 @@ fn the_tutorials_job() {
     let report = &said.report;
     writeln!(story, "{} {} left: {}", report["outcome"], report["tasks"], report["left_behind"]).unwrap();
     let outline = desk.output(&["trace", run, "--outline"]);
-    // On a busy machine all tasks are over before somebody looks at the pool.
+    // On a busy machine, all tasks may end before the pool is polled.
     let outline = String::from_utf8(outline.stdout).unwrap().replace(" > ready (3 nodes)", "");
     write!(story, "\n{outline}").unwrap();
     insta::assert_snapshot!(story);

@@ -14,7 +14,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 const SWAPS: u32 = 200;
 
-/// The process that attacks: see `attacker.rs`.
+/// The attacking process: see `attacker.rs`.
 #[test]
 #[ignore = "a helper that other tests start"]
 fn attacks() {
@@ -22,7 +22,7 @@ fn attacks() {
 }
 
 #[test]
-fn a_drop_folder_whose_folders_become_links_gives_away_no_file_of_the_daemons_user() {
+fn folders_replaced_by_links_expose_no_file_of_the_daemons_user() {
     for attack in [Attack::Parent, Attack::Grandparent] {
         let desk = desk(attack);
         let mill = Mill::start(&desk, &["--set", "watch.recursive=true", "--set", "watch.rescan=20ms"]);
@@ -31,7 +31,7 @@ fn a_drop_folder_whose_folders_become_links_gives_away_no_file_of_the_daemons_us
 }
 
 #[test]
-fn a_taken_folder_whose_files_become_links_gives_away_no_file_of_the_daemons_user() {
+fn files_replaced_by_links_in_a_taken_folder_expose_no_file_of_the_daemons_user() {
     let desk = desk(Attack::Held);
     let set = ["watch.unit=directory", "watch.rescan=20ms", "watch.tries=1"];
     let mill = Mill::start(&desk, &set.map(|set| ["--set", set]).concat());
@@ -42,7 +42,7 @@ fn a_taken_folder_whose_files_become_links_gives_away_no_file_of_the_daemons_use
     });
 }
 
-/// A desk whose drop folder every user may write to; its tasks copy their input.
+/// A folder whose drop folder is writable for every user; the tasks copy their input.
 fn desk(attack: Attack) -> Desk {
     let desk = Desk::new();
     fs::set_permissions(desk.path("."), PermissionsExt::from_mode(0o755)).unwrap();
@@ -58,7 +58,7 @@ fn desk(attack: Attack) -> Desk {
     desk
 }
 
-/// Attacks, then drops an input called `last`, and checks what became of everything once that is done.
+/// Attacks, then drops an input called `last`, and checks the files after it is processed.
 fn withstands(desk: &Desk, mut mill: Mill, attack: Attack, last: impl FnOnce(&Desk) -> &Desk) {
     let (on, secrets) = (desk.path("drop"), desk.path("secrets"));
     Attacker::start(attack, &on, &secrets, SWAPS, "attacks").wait();

@@ -1,5 +1,5 @@
-//! Names, paths, causes and what tasks print: nothing of it moves the cursor, turns the writing or begins a line, whichever
-//! command shows it.
+//! Names, paths, causes and output of tasks contain control characters: no command prints them in a form
+//! that moves the cursor, changes the writing direction or starts a line.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -16,7 +16,7 @@ use std::{
     process::Stdio,
 };
 
-/// Each would do something to a terminal, or pretend to be a line of ours.
+/// Each name would control a terminal or look like a line of Dropmill.
 const NAMES: [&str; 7] = [
     "esc\x1b[2J\x1b]0;title\x07.txt",
     "new\nFORGED line.txt",
@@ -26,7 +26,7 @@ const NAMES: [&str; 7] = [
     "sep\u{2028}FORGED\u{2029}.txt",
     "zero\u{200b}\u{feff}\u{e0041}\u{2066}.txt",
 ];
-/// The folder that everything lies in: names of run files, state and results.
+/// The folder of all files: part of the names of run files, state and results.
 const FOLDER: &str = "here\x1b[31m\nFORGED folder\u{202e}";
 /// Fails, with a hostile output, standard output and error.
 const TASK: &str = r#"["/bin/sh", "-c", "printf 'x\\033[2J\\r\\nFORGED\\302\\233 error\\n' >&2; : > \"$(printf 'out\\033[2J\\nFORGED')\"; exit 3"]"#;
@@ -46,7 +46,7 @@ fn is_shown(what: &str, text: &str) {
     assert!(forged.is_empty(), "{what}: {forged:?} in:\n{text}");
 }
 
-/// Runs a command and checks both of its outputs; what it printed.
+/// Runs a command, checks both of its outputs, and returns what it printed.
 #[track_caller]
 fn shown(desk: &Desk, arguments: &[&str], log: &str) -> String {
     let output = desk.dropmill(arguments).env("RUST_LOG", log).output().unwrap();
@@ -108,10 +108,7 @@ fn errors_show_every_name_on_its_line() {
     let desk = Desk::called(FOLDER);
     for name in NAMES {
         let message = shown(&desk, &["run", name], "error");
-        assert!(
-            message.contains("it cannot be read") || message.contains("there is no such file"),
-            "{message}"
-        );
+        assert!(message.contains("it cannot be read") || message.contains("file not found"), "{message}");
         for arguments in [
             &["show", name][..],
             &["trace", name],
@@ -139,7 +136,7 @@ fn errors_show_every_name_on_its_line() {
     shown(&desk, &["plan", "torn.toml"], "error");
 }
 
-/// What a daemon answers over HTTP.
+/// Returns the response of a daemon over HTTP.
 fn ask(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -154,7 +151,7 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     let desk = mill::desk_in(Desk::called(FOLDER));
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let listen = format!("watch.listen={address}");
-    // Files and links are there before it begins: those that cannot be taken are named, too.
+    // Files and links exist before the daemon starts: entries that cannot be taken are reported, too.
     for name in NAMES {
         put(&desk, name, name);
         put(&desk, format!("bad{name}"), name);
@@ -169,7 +166,7 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     while !NAMES.iter().all(|name| said.contains(&format!("link {}", dropmill::shown(name)))) {
         assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
     }
-    // The folder is gone, and the daemon says so: a path with a hostile name.
+    // The folder is removed, and the daemon reports a path with a hostile name.
     fs::rename(desk.path("drop"), desk.path("moved")).unwrap();
     while !said.contains("No such file") {
         assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
@@ -186,7 +183,7 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     is_shown("watch, error", &said);
     fs::rename(desk.path("moved"), desk.path("drop")).unwrap();
 
-    // The lines of files that are in their places.
+    // The lines about files whose results are in place.
     let mut command = desk.dropmill(&["watch", "run.toml"]);
     let mut child = Ending(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut out = BufReader::new(child.0.stdout.take().unwrap());
@@ -200,7 +197,7 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
         assert!(lines.contains(name), "{name} in {lines}");
     }
 
-    // As events: the same means the same.
+    // The same for events.
     put(&desk, NAMES[3], "more");
     let mut mill = Mill::start(&desk, &[]);
     mill.until(|said| said["kind"] == "finished" && said["input"] == NAMES[3]).unwrap();
@@ -222,7 +219,7 @@ fn a_service_shows_its_folder_on_its_line() {
     assert!(lines.contains("FORGED folder"), "{lines}");
     let served = Served::on(&desk);
     assert!(shown(&desk, &["env"], "error").contains("AZURE_BATCH_ACCOUNT"));
-    // A second one says who has the folder.
+    // A second service reports who uses the folder.
     let second = shown(&desk, &["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"], "error");
     assert!(second.contains("in use by"), "{second}");
     assert_eq!(served.end(), Some(0));

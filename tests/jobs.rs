@@ -1,4 +1,4 @@
-//! Jobs as people have them: sets of files, companions, tables, lines and sweeps, as whole runs.
+//! Typical jobs as whole runs: sets of files, companions, tables, lines and sweeps.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,7 +14,7 @@ fn run_file(input: &str, task: &str) -> String {
     )
 }
 
-/// The plan of a run file, as JSON.
+/// Returns the plan of a run file as JSON.
 fn planned(desk: &Desk) -> Value {
     let output = desk.output(&["plan", "run.toml", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -104,7 +104,7 @@ fn companions_lie_beside_their_input() {
 }
 
 #[test]
-fn rows_of_a_sheet_as_spreadsheets_save_it_are_values_and_never_commands() {
+fn rows_of_a_csv_file_are_values_and_never_commands() {
     let desk = Desk::new();
     let sheet = "\u{feff}name,bam,note\r\nA1,in/a.bam,\"two, \"\"quoted\"\"\r\nlines\"\r\n$(touch evil),in/b.bam,`touch evil`; touch evil\r\n,,\r\n";
     desk.write("sheets/s.csv", sheet).write("sheets/in/a.bam", "AA").write("sheets/in/b.bam", "BB");
@@ -127,7 +127,7 @@ fn rows_of_a_sheet_as_spreadsheets_save_it_are_values_and_never_commands() {
 }
 
 #[test]
-fn standard_input_is_a_list_and_a_run_of_it_goes_on_after_a_kill() {
+fn a_run_whose_list_is_standard_input_resumes_after_a_kill() {
     let desk = Desk::new();
     let input = "lines = \"-\"\nname = \"{index}\"";
     let task = "shell = \"while [ -e $GATE ]; do sleep 0.05; done; printf %s \\\"$DROPMILL_VALUE_LINE\\\" > r\"\noutputs = [\"r\"]\n\
@@ -181,7 +181,7 @@ fn a_sweep_alone_makes_tasks_without_files() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_all_at_once_with_its_line() {
+fn all_input_mistakes_are_reported_at_once_with_their_lines() {
     let desk = Desk::new();
     desk.write("a.txt", "").write("l.txt", "x\nx\n");
     for (input, task, expected) in [
@@ -194,7 +194,7 @@ fn what_makes_no_sense_is_refused_all_at_once_with_its_line() {
         (
             "lines = \"l.txt\"\nwith = [\"x\"]",
             "command = [\"true\"]",
-            vec!["run.toml:5: input.with: it belongs to input.files"],
+            vec!["run.toml:5: input.with: it is used only with input.files"],
         ),
         ("lines = \"l.txt\"\nname = \"{lien}\"", "command = [\"{input}\"]", vec!["did you mean {line}?"]),
         ("lines = \"none\"", "command = [\"true\"]", vec!["cannot read none"]),
@@ -219,7 +219,7 @@ fn what_makes_no_sense_is_refused_all_at_once_with_its_line() {
             "command = [\"true\"]\nenv = { DROPMILL_VALUE_LINE = \"x\" }",
             vec!["DROPMILL_VALUE_LINE: names that begin with AZ_BATCH_ or DROPMILL_ are reserved"],
         ),
-        ("", "command = [\"true\"]", vec!["there is no input"]),
+        ("", "command = [\"true\"]", vec!["no input is set"]),
     ] {
         desk.write("run.toml", run_file(input, task));
         let (code, errors) = desk.refused(&["plan", "run.toml"]);
@@ -231,7 +231,7 @@ fn what_makes_no_sense_is_refused_all_at_once_with_its_line() {
 }
 
 #[test]
-fn the_largest_input_goes_first_if_that_is_asked_and_excluded_files_make_no_task() {
+fn inputs_can_be_ordered_by_size_and_excluded_files_make_no_task() {
     let desk = Desk::new();
     for (name, bytes) in [("a.txt", 1), ("b.txt", 30), ("c.txt", 5), ("old/d.txt", 9), ("e.tmp.txt", 2)] {
         desk.write(name, "x".repeat(bytes));
@@ -268,8 +268,11 @@ fn skip_done_runs_again_what_was_made_from_other_values_or_other_files() {
         assert!(done(file).contains(": 0 of "), "{}", done(file));
     }
     desk.write("s.csv", "sample,depth\nA,10\nB,21\n").write("m/x.shx", "12");
-    let told = done("table.toml");
-    assert!(told.contains("done      A") && told.contains("run       B: changed since: values"), "{told}");
+    let printed = done("table.toml");
+    assert!(
+        printed.contains("done      A") && printed.contains("run       B: changed since: values"),
+        "{printed}"
+    );
     assert!(done("sides.toml").contains("run       m/x.shp: changed since: files"), "{}", done("sides.toml"));
     desk.run_with(&["run", "table.toml", "--skip-done", "--json"]).exited(0);
     assert_eq!(desk.read("out-table.toml/B/r"), "21\n");

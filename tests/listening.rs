@@ -1,4 +1,4 @@
-//! What a daemon answers on `watch.listen`: to whom, and however many others keep it busy.
+//! Responses of a daemon on `watch.listen`: which clients get one, also while many others connect.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
 };
 
-/// An address that nobody listens on.
+/// Returns an address on which nothing listens.
 fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -26,7 +26,7 @@ fn connect(address: SocketAddr, said: &str) -> TcpStream {
     stream
 }
 
-/// Sends a head without its end, and reads until the connection is closed.
+/// Sends request headers without their end, and reads until the connection is closed.
 fn ask(address: SocketAddr, head: &str) -> String {
     let mut answer = vec![];
     let read = connect(address, &format!("{head}Connection: close\r\n\r\n")).read_to_end(&mut answer);
@@ -51,8 +51,9 @@ fn only_requests_for_this_machine_are_answered() {
         ] {
             let answer = ask(address, &format!("GET {path} HTTP/1.1\r\n{host}"));
             assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{path} {host}: {answer}");
-            let tells = answer.contains("ok\n") || answer.contains("pid") || answer.contains("dropmill_");
-            assert_eq!(tells, expected == "200 OK", "{path} {host}: {answer}");
+            let is_answered =
+                answer.contains("ok\n") || answer.contains("pid") || answer.contains("dropmill_");
+            assert_eq!(is_answered, expected == "200 OK", "{path} {host}: {answer}");
         }
     }
     let unknown = ask(address, "GET /elsewhere HTTP/1.1\r\nHost: evil.example\r\n");
@@ -65,7 +66,7 @@ fn only_requests_for_this_machine_are_answered() {
 }
 
 #[test]
-fn slow_clients_never_silence_health() {
+fn slow_clients_never_block_health() {
     let desk = mill::desk();
     let (mill, address) = listening(&desk);
     let whole = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -59,32 +59,32 @@ fn a_task_with_several_slots_gets_the_lowest_and_plan_says_how_many_and_why() {
         assert!(["0", "4"].contains(&slot.trim()), "{name}: {slot}");
     }
     let plan = desk.output(&["plan", "run.toml"]);
-    let told = String::from_utf8(plan.stdout).unwrap();
-    assert!(told.contains("8 slots each, "), "{told}");
-    assert!(told.contains("a task takes 4 slots; DROPMILL_SLOT is the lowest of them"), "{told}");
+    let printed = String::from_utf8(plan.stdout).unwrap();
+    assert!(printed.contains("8 slots each, "), "{printed}");
+    assert!(printed.contains("a task takes 4 slots; DROPMILL_SLOT is the lowest of them"), "{printed}");
 }
 
 #[test]
-fn auto_is_a_number_in_the_plan_and_the_reason_is_told() {
+fn auto_is_a_number_in_the_plan_and_the_reason_is_shown() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     let file = |more: &str| format!("[input]\nfiles = [\"data/*\"]\n[task]\ncommand = [\"true\"]\n{more}");
     desk.write("run.toml", file("[pool]\nslots_per_node = \"auto\"\n"));
     let processors = std::thread::available_parallelism().unwrap().get().min(256);
-    let told = String::from_utf8(desk.output(&["plan", "run.toml"]).stdout).unwrap();
+    let printed = String::from_utf8(desk.output(&["plan", "run.toml"]).stdout).unwrap();
     let expected = format!("{processors} slots each (this machine has {processors} processor");
-    assert!(told.contains(&expected), "{told}");
+    assert!(printed.contains(&expected), "{printed}");
     let json: serde_json::Value =
         serde_json::from_slice(&desk.output(&["plan", "run.toml", "--json"]).stdout).unwrap();
     assert_eq!(json["pool"]["slots_per_node"], processors);
 
     desk.write("run.toml", file("memory = \"1000TiB\"\n[pool]\nslots_per_node = \"auto\"\n"));
-    let (code, told) = desk.refused(&["plan", "run.toml"]);
+    let (code, printed) = desk.refused(&["plan", "run.toml"]);
     assert_eq!(code, Some(2));
     assert!(
-        told.contains("task.memory: 1000TiB is more than a node has, about ")
-            && told.contains("write at most"),
-        "{told}"
+        printed.contains("task.memory: 1000TiB is more than a node has, about ")
+            && printed.contains("write at most"),
+        "{printed}"
     );
 }
 
@@ -172,16 +172,16 @@ fn only_variables_that_are_named_reach_tasks_and_no_value_is_kept_or_shown() {
     }
     // Everything that Dropmill keeps and prints: plan, journal, events, recording, batch.db, blobs, logs.
     let plan = with_canaries(&["plan", "run.toml", "--json"]);
-    let told = with_canaries(&["plan", "run.toml"]);
-    for output in [&run, &plan, &told] {
+    let printed = with_canaries(&["plan", "run.toml"]);
+    for output in [&run, &plan, &printed] {
         for canary in [NAMED, UNNAMED, SECRET] {
             for stream in [&output.stdout, &output.stderr] {
                 assert!(!String::from_utf8_lossy(stream).contains(canary), "{canary}");
             }
         }
     }
-    let told = String::from_utf8(told.stdout).unwrap();
-    assert!(told.contains("task.env: PLAIN: ${OTHER} stays as it is"), "{told}");
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("task.env: PLAIN: ${OTHER} stays as it is"), "{printed}");
     let kept: Vec<_> = all_files(desk.path("state")).into_iter().chain(all_files(record)).collect();
     for name in ["plan.json", "journal.db", "batch.db", "exchanges.jsonl"] {
         assert!(kept.iter().any(|file| file.ends_with(name)), "{name} is searched, too: {kept:#?}");
@@ -211,11 +211,11 @@ fn nothing_is_inherited_if_the_list_is_empty_and_a_missing_secret_is_found_befor
 
     desk.write("run.toml", file("secret_env = { TOKEN = { env = \"NO_SUCH_TOKEN\" } }"));
     for command in ["run", "plan"] {
-        let (code, told) = desk.refused(&[command, "run.toml"]);
-        assert_eq!(code, Some(2), "{told}");
+        let (code, printed) = desk.refused(&[command, "run.toml"]);
+        assert_eq!(code, Some(2), "{printed}");
         assert!(
-            told.contains("task.secret_env.TOKEN: the environment has no variable NO_SUCH_TOKEN"),
-            "{told}"
+            printed.contains("task.secret_env.TOKEN: the environment has no variable NO_SUCH_TOKEN"),
+            "{printed}"
         );
     }
     let azure = "[service]\nkind = \"azure\"\n";
@@ -236,9 +236,9 @@ fn nothing_is_inherited_if_the_list_is_empty_and_a_missing_secret_is_found_befor
         (&format!("env = {{ PATH = \"/x:${{PATH}}\" }}\n{azure}"), "PATH: nothing replaces ${PATH} on Azure"),
     ] {
         desk.write("run.toml", file(more));
-        let (code, told) = desk.refused(&["plan", "run.toml"]);
-        assert_eq!(code, Some(2), "{more}: {told}");
-        assert!(told.contains(expected) && !told.contains("canary"), "{more}: {told}");
+        let (code, printed) = desk.refused(&["plan", "run.toml"]);
+        assert_eq!(code, Some(2), "{more}: {printed}");
+        assert!(printed.contains(expected) && !printed.contains("canary"), "{more}: {printed}");
     }
 }
 
@@ -259,9 +259,9 @@ fn a_run_takes_secrets_from_the_environment_that_it_is_resumed_in() {
     going.until("task_running");
     going.kill();
     let missing = desk.output(&["run", "run.toml", "--resume"]);
-    let told = String::from_utf8_lossy(&missing.stderr);
-    assert!(told.contains("task.secret_env.TOKEN: the environment has no variable TOKEN"), "{told}");
-    assert_eq!(missing.status.code(), Some(2), "{told}");
+    let printed = String::from_utf8_lossy(&missing.stderr);
+    assert!(printed.contains("task.secret_env.TOKEN: the environment has no variable TOKEN"), "{printed}");
+    assert_eq!(missing.status.code(), Some(2), "{printed}");
     desk.write("go", "");
     let resumed =
         desk.dropmill(&["run", "run.toml", "--resume", "-q"]).env("TOKEN", "second").output().unwrap();
@@ -283,9 +283,9 @@ fn files_of_the_application_keep_their_folders_and_their_executable_bits() {
     desk.write("run.toml", format!("{common}[task]\ncommand = [\"./tool.sh\", \"{{input}}\"]\n"));
     desk.run("run.toml").exited(0);
     assert_eq!(desk.read("out/data/a.txt/stdout.txt"), "part of a.txt\n");
-    let told = String::from_utf8(desk.output(&["plan", "run.toml"]).stdout).unwrap();
+    let printed = String::from_utf8(desk.output(&["plan", "run.toml"]).stdout).unwrap();
     for line in ["mypkg/main.sh\n", "mypkg/sub/part.sh\n", "tool.sh (executable)\n"] {
-        assert!(told.contains(line), "{told}");
+        assert!(printed.contains(line), "{printed}");
     }
     // With a start task they lie once on each node.
     let start = "start_task = \"cp -r . $AZ_BATCH_NODE_SHARED_DIR\"\n";
@@ -299,13 +299,13 @@ fn files_of_the_application_keep_their_folders_and_their_executable_bits() {
         "run.toml",
         format!("{common}[task]\ncommand = [\"./tool.sh\"]\n").replace("data/*", "elsewhere/*"),
     );
-    let (code, told) = desk.refused(&["plan", "run.toml"]);
+    let (code, printed) = desk.refused(&["plan", "run.toml"]);
     assert_eq!(code, Some(2));
     assert!(
-        told.contains(
+        printed.contains(
             "application.files: a file of the application and a file of the input elsewhere/tool.sh"
         ),
-        "{told}"
+        "{printed}"
     );
 }
 
@@ -375,15 +375,15 @@ fn serve_passes_on_only_what_is_named_and_plan_says_what_azure_does_not_do() {
         let run = with_keys("run");
         assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
         assert_eq!(desk.read("out/data/a.txt/path").trim(), format!("{expected} 0"));
-        let told = String::from_utf8(with_keys("plan").stdout).unwrap();
+        let printed = String::from_utf8(with_keys("plan").stdout).unwrap();
         for expected in [
             "note      task.inherit: nothing: nodes on Azure get no variable of this machine",
             "note      task.shell: DROPMILL_SLOT is not set on Azure",
         ] {
-            assert!(told.contains(expected), "{told}");
+            assert!(printed.contains(expected), "{printed}");
         }
     }
-    let (code, told) = desk.refused(&["serve", "--inherit", "A=B"]);
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("is no name or pattern of a variable"), "{told}");
+    let (code, printed) = desk.refused(&["serve", "--inherit", "A=B"]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("is no name or pattern of a variable"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! Those who are told what became of a run, or of a file.
+//! Receivers of notifications about runs and files.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -23,26 +23,26 @@ fn desk(notify: &str) -> Desk {
 }
 
 #[test]
-fn a_program_reads_what_became_of_a_run() {
+fn a_program_receives_the_notification_of_a_run() {
     let desk =
-        desk("[notify]\ncommand = [\"sh\", \"-c\", \"cat > told.json; echo $DROPMILL_NOTICE > kind\"]\n");
+        desk("[notify]\ncommand = [\"sh\", \"-c\", \"cat > notice.json; echo $DROPMILL_NOTICE > kind\"]\n");
     desk.run("run.toml").exited(0);
-    let told: Value = serde_json::from_str(&desk.read("told.json")).unwrap();
-    assert_eq!((told["kind"].as_str(), told["outcome"].as_str()), (Some("run_ended"), Some("succeeded")));
-    assert_eq!(told["tasks"]["succeeded"], 2);
-    assert_eq!(told["id"].as_str().unwrap().len(), 32);
+    let notice: Value = serde_json::from_str(&desk.read("notice.json")).unwrap();
+    assert_eq!((notice["kind"].as_str(), notice["outcome"].as_str()), (Some("run_ended"), Some("succeeded")));
+    assert_eq!(notice["tasks"]["succeeded"], 2);
+    assert_eq!(notice["id"].as_str().unwrap().len(), 32);
     assert_eq!(desk.read("kind").trim(), "run_ended");
 }
 
 #[test]
-fn that_nobody_could_be_told_fails_nothing() {
+fn a_notification_that_cannot_be_sent_does_not_fail_the_run() {
     let desk = desk("[notify]\ncommand = [\"sh\", \"-c\", \"echo gone >&2; exit 7\"]\ntries = 1\n");
     let said = desk.run("run.toml");
     said.exited(0);
-    assert!(said.stderr.contains("not told") && said.stderr.contains("gone"), "{}", said.stderr);
+    assert!(said.stderr.contains("notification not sent") && said.stderr.contains("gone"), "{}", said.stderr);
 }
 
-/// One request over HTTP: its headers, and its body.
+/// Reads one HTTP request; returns its headers and its body.
 fn request(stream: &TcpStream) -> (Vec<String>, String) {
     let mut reader = BufReader::new(stream);
     let mut headers = vec![];
@@ -61,7 +61,7 @@ fn request(stream: &TcpStream) -> (Vec<String>, String) {
 }
 
 #[test]
-fn an_address_has_it_posted_signed_until_it_takes_it() {
+fn a_signed_notification_is_posted_until_the_receiver_accepts_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let hearing = std::thread::spawn(move || {
@@ -92,7 +92,7 @@ fn an_address_has_it_posted_signed_until_it_takes_it() {
 }
 
 #[test]
-fn where_nothing_can_be_posted_is_told_before_anything_begins() {
+fn an_invalid_notification_url_is_reported_before_the_run_starts() {
     for url in ["hooks", "http://hooks.example.org/"] {
         let desk = desk(&format!("[notify]\nurl = \"{url}\"\n"));
         let said = desk.run("run.toml");
@@ -101,7 +101,8 @@ fn where_nothing_can_be_posted_is_told_before_anything_begins() {
     }
 }
 
-/// A listener that answers notices by their input: what it heard comes in order. `None` never answers.
+/// Starts a receiver that responds to notices by their input; returns the received inputs in order. With
+/// `None` it never responds.
 fn hostile(answer: impl Fn(&str) -> Option<&'static str> + Send + 'static) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("notify.url=http://{}/", listener.local_addr().unwrap());
@@ -129,8 +130,8 @@ fn hostile(answer: impl Fn(&str) -> Option<&'static str> + Send + 'static) -> (S
 }
 
 #[test]
-fn a_listener_that_refuses_some_notices_for_ever_still_receives_the_others() {
-    // The longest numbers that a listener can write, and some that are none.
+fn a_receiver_that_always_rejects_some_notices_still_gets_the_others() {
+    // The largest numbers that a receiver can send, and some invalid ones.
     let rests = [
         "18446744073709551615",
         "99999999999999999999999",
@@ -159,10 +160,10 @@ fn a_listener_that_refuses_some_notices_for_ever_still_receives_the_others() {
 }
 
 #[test]
-fn a_notice_that_is_never_answered_does_not_hold_up_the_others() {
+fn a_notice_without_a_response_does_not_delay_the_others() {
     let (url, hearing) = hostile(|input| (!input.starts_with("bad")).then_some("204 Taken"));
     let desk = mill::desk();
-    // The silent ones stay under way for longer than the test takes.
+    // The notices without a response stay in progress for longer than the test takes.
     let mut mill = Mill::start(&desk, &["--set", &url, "--set", "notify.timeout=1h"]);
     for name in ["bad1", "good1", "bad2", "good2", "bad3", "good3", "good4"] {
         put(&desk, name, "x");
@@ -176,7 +177,7 @@ fn a_notice_that_is_never_answered_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn a_program_that_fails_does_not_hold_up_what_is_posted() {
+fn a_failing_program_does_not_delay_posted_notices() {
     let (url, hearing) = hostile(|_| Some("204 Taken"));
     let desk = mill::desk();
     let more = ["--set", &url, "--set", "notify.command=[\"false\"]"];

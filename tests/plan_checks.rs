@@ -1,4 +1,4 @@
-//! What `plan` and `run` find out before the first task, in folders as people have them.
+//! Problems that `plan` and `run` report before the first task, in realistic folders.
 
 mod common;
 
@@ -9,7 +9,7 @@ const COPY: &str = r#"["/bin/sh", "-c", "cat \"$DROPMILL_INPUT\" > copy.txt"]
 outputs = ["copy.txt"]"#;
 
 #[test]
-fn a_name_that_is_not_utf_8_is_an_input_like_any_other_also_for_a_later_life() {
+fn a_name_that_is_not_utf_8_is_an_input_and_survives_a_resume() {
     let desk = Desk::new();
     desk.write("data/plain.txt", "plain");
     let name = OsStr::from_bytes(b"caf\xe9 %FF.txt");
@@ -26,7 +26,7 @@ fn a_name_that_is_not_utf_8_is_an_input_like_any_other_also_for_a_later_life() {
 }
 
 #[test]
-fn links_are_followed_and_what_is_no_file_is_counted_once_and_stops_nothing() {
+fn links_are_followed_and_entries_that_are_not_files_are_reported_once() {
     let desk = Desk::new();
     desk.write("elsewhere/a.txt", "a").write("elsewhere/deep/b.txt", "b").write("data/plain.txt", "plain");
     for number in 0..2000 {
@@ -38,15 +38,17 @@ fn links_are_followed_and_what_is_no_file_is_counted_once_and_stops_nothing() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
     desk.write("run.toml", run_file(COPY, ""));
     let output = desk.output(&["run", "run.toml"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    let about: Vec<&str> = told.lines().filter(|line| line.contains("left out")).collect();
-    assert_eq!(about.len(), 2, "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    let about: Vec<&str> = printed.lines().filter(|line| line.contains("left out")).collect();
+    assert_eq!(about.len(), 2, "{printed}");
     assert!(
-        about.iter().any(|line| line.contains("2000 entries") && line.contains("leads nowhere")),
-        "{told}"
+        about
+            .iter()
+            .any(|line| line.contains("2000 entries") && line.contains("whose target does not exist")),
+        "{printed}"
     );
-    assert!(about.iter().any(|line| line.contains("pipe.txt is a FIFO")), "{told}");
+    assert!(about.iter().any(|line| line.contains("pipe.txt is a FIFO")), "{printed}");
     for (input, content) in [("plain", "plain"), ("link", "a"), ("folder/a", "a"), ("folder/deep/b", "b")] {
         assert_eq!(desk.read(format!("out/data/{input}.txt/copy.txt")), content);
     }
@@ -58,7 +60,7 @@ fn links_are_followed_and_what_is_no_file_is_counted_once_and_stops_nothing() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_by_plan_and_by_run_with_what_to_write() {
+fn plan_and_run_reject_impossible_settings_with_a_correction() {
     let desk = Desk::new();
     desk.write("data/a.txt", "a").write("blocked", "a file");
     let good = run_file(COPY, "");
@@ -72,22 +74,22 @@ fn what_cannot_work_is_refused_by_plan_and_by_run_with_what_to_write() {
     let outputs = |pattern: &str| good.replace("[\"copy.txt\"]", &format!("[{pattern:?}]"));
     let output = |folder: &str| good.replace("\"out\"", &format!("{folder:?}"));
     for (file, said) in [
-        (outputs("./r.txt"), "say \"r.txt\""),
-        (outputs("d//r.txt"), "say \"d/r.txt\""),
+        (outputs("./r.txt"), "write \"r.txt\""),
+        (outputs("d//r.txt"), "write \"d/r.txt\""),
         (outputs("results/"), "names a folder"),
         (shell("wc -l {input} > copy.txt"), "write \"$DROPMILL_INPUT\""),
-        (good.replace("nodes = 3", "nodes = 5000"), "has room for 1000"),
-        (output("blocked"), "blocked is no folder"),
-        (output("blocked/deeper"), "blocked is no folder"),
-        (output("/dev/full/x"), "/dev/full is no folder"),
+        (good.replace("nodes = 3", "nodes = 5000"), "has at most 1000"),
+        (output("blocked"), "blocked is not a folder"),
+        (output("blocked/deeper"), "blocked is not a folder"),
+        (output("/dev/full/x"), "/dev/full is not a folder"),
         (azure.to_owned() + &good, "no variable NO_SUCH_KEY"),
         (azure.to_owned() + &good, "no.key"),
-        (good.replace("data/**/*", "data"), "is a folder: say \"data/*\""),
+        (good.replace("data/**/*", "data"), "is a folder: write \"data/*\""),
     ] {
         desk.write("run.toml", &file);
         for command in ["plan", "run"] {
             let (exit, stderr) = desk.refused(&[command, "run.toml"]);
-            // A run that has no key cannot reach its service, and says so with the code for that.
+            // A run without a key cannot reach its service, and exits with the code for that.
             let code = if command == "run" && file.starts_with("[service]") { 3 } else { 2 };
             let named = stderr.contains(said) || (code == 3 && stderr.contains("service."));
             assert!(exit == Some(code) && named, "{command} {said}: {exit:?} {stderr}");
@@ -99,7 +101,7 @@ fn what_cannot_work_is_refused_by_plan_and_by_run_with_what_to_write() {
 }
 
 #[test]
-fn an_output_folder_that_may_not_be_written_to_is_refused_before_the_first_task() {
+fn an_output_folder_without_write_permission_is_rejected_before_the_first_task() {
     let desk = Desk::new();
     desk.write("data/a.txt", "a");
     fs::create_dir(desk.path("theirs")).unwrap();
@@ -107,7 +109,8 @@ fn an_output_folder_that_may_not_be_written_to_is_refused_before_the_first_task(
     fs::set_permissions(desk.path("theirs"), fs::Permissions::from_mode(0o555)).unwrap();
     desk.write("run.toml", run_file(COPY, "").replace("\"out\"", "\"theirs/out\""));
     if rustix::process::geteuid().is_root() {
-        // Root may write anywhere: another user tries, to whom all of the desk is open but this folder.
+        // Root may write anywhere, so the command runs as another user, who may access everything except this
+        // folder.
         fs::set_permissions(desk.path("."), fs::Permissions::from_mode(0o777)).unwrap();
         fs::set_permissions(desk.path("theirs"), fs::Permissions::from_mode(0o555)).unwrap();
         let command = desk.dropmill(&["plan", "run.toml"]);
@@ -115,10 +118,10 @@ fn an_output_folder_that_may_not_be_written_to_is_refused_before_the_first_task(
         other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         other.arg(command.get_program()).args(command.get_args()).current_dir(desk.path("."));
         let output = other.output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && told.contains("nothing can be put into"), "{told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && printed.contains("cannot write to"), "{printed}");
     } else {
-        let (exit, told) = desk.refused(&["plan", "run.toml"]);
-        assert!(exit == Some(2) && told.contains("nothing can be put into"), "{exit:?} {told}");
+        let (exit, printed) = desk.refused(&["plan", "run.toml"]);
+        assert!(exit == Some(2) && printed.contains("cannot write to"), "{exit:?} {printed}");
     }
 }

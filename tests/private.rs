@@ -1,5 +1,5 @@
-//! What Dropmill keeps for itself is its user's alone, whatever the umask; a state folder that others could change is
-//! refused. Real commands, and a walk over everything they leave.
+//! Files that Dropmill keeps for itself are accessible only to its user, whatever the umask is; a state
+//! folder that others could change is rejected. Runs real commands, and checks all files that they leave.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -25,11 +25,12 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// What other users may use below a folder, and how many entries were looked at. A task's own files are its own affair.
+/// Returns the entries below a folder that other users may use, and how many entries were checked. A task's
+/// own files are not checked.
 fn open_to_others(top: &Path) -> (Vec<String>, usize) {
     let (mut open, mut seen, mut folders) = (vec![], 0, vec![top.to_owned()]);
     let mut look = |path: &Path| {
-        // What a service that works takes away between the list and this look is nobody's any more.
+        // A running service may have deleted the entry since the folder was listed.
         let Ok(entry) = fs::symlink_metadata(path) else { return };
         seen += 1;
         let expected = if path.is_dir() { 0o700 } else { 0o600 };
@@ -64,7 +65,7 @@ fn is_private_but(top: PathBuf, at_least: usize, names: &[&str]) {
     assert!(seen >= at_least, "only {seen} entries below {}", top.display());
 }
 
-/// Writes an output file and a folder, with a line on each stream.
+/// Writes an output file and a folder, and a line to each stream.
 const COMMAND: &str =
     r#"["/bin/sh", "-c", "mkdir deep; echo x > deep/a.out; cp deep/a.out b.out; umask; echo e >&2"]"#;
 
@@ -74,7 +75,7 @@ fn a_run_its_recording_and_its_service_are_private_whatever_the_umask() {
         let desk = Desk::new();
         let more = "[cleanup]\npool = \"never\"\njob = \"never\"\ncontainers = \"never\"\n";
         let file = run_file(COMMAND, more).replace("[pool]", "outputs = [\"**/*.out\"]\n[pool]");
-        // Longer than what the blob store keeps in its database.
+        // Longer than contents that the blob store keeps in its database.
         desk.write("run.toml", file).write("data/a.txt", vec![b'x'; 200_000]);
         let ran = output(umask, &desk, &["run", "run.toml", "-q", "--record", "kept"]);
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -84,14 +85,14 @@ fn a_run_its_recording_and_its_service_are_private_whatever_the_umask() {
         for name in ["journal.db", "plan.json", "lock", "keys.json", "batch.db", "blobs.db", "stdout.txt"] {
             assert!(left.iter().any(|path| path.ends_with(name)), "no {name} in {left:#?}");
         }
-        // Results are for others too, as the umask says.
+        // Results are accessible to others as the umask permits.
         for folder in ["out", "out/data/a.txt", "out/data/a.txt/deep"] {
             assert_eq!(mode(&desk.path(folder)), folder_mode, "{folder}");
         }
         for file in ["deep/a.out", "b.out", "stdout.txt", "stderr.txt"] {
             assert_eq!(mode(&desk.path("out/data/a.txt").join(file)), file_mode, "{file}");
         }
-        // The task works with the umask that it would have without us.
+        // The umask of the task is the same as without Dropmill.
         assert_eq!(
             desk.read("out/data/a.txt/stdout.txt").trim().trim_start_matches('0'),
             umask.trim_start_matches('0')
@@ -100,7 +101,7 @@ fn a_run_its_recording_and_its_service_are_private_whatever_the_umask() {
 }
 
 #[test]
-fn a_daemon_keeps_its_state_and_its_work_to_itself_while_it_works_and_afterwards() {
+fn state_and_work_of_a_daemon_are_always_private() {
     for umask in ["000", "022"] {
         let desk = mill::desk();
         let gate = desk.path("gate");
@@ -109,11 +110,11 @@ fn a_daemon_keeps_its_state_and_its_work_to_itself_while_it_works_and_afterwards
         desk.write("run.toml", COUNT.replace("wc -c", &waits));
         let more = ["--set", "watch.duplicates=skip", "--set", "notify.command=[\"/bin/true\"]"];
         let mut mill = Mill::start_under(&desk, umask, &more);
-        // Two runs of one daemon.
+        // Two files for two runs of one daemon.
         for name in ["a.txt", "b.txt"] {
             put(&desk, name, name);
             mill.until(|said| said["kind"] == "task_running").unwrap();
-            // The file itself has the modes that its owner gave it.
+            // The file itself keeps the modes that its owner set.
             is_private_but(desk.path("work"), 5, &["a.txt", "b.txt"]);
             // Returns when the task reads it.
             fs::write(&gate, "go on").unwrap();
@@ -136,7 +137,7 @@ fn a_daemon_keeps_its_state_and_its_work_to_itself_while_it_works_and_afterwards
 }
 
 #[test]
-fn a_service_on_sockets_keeps_keys_and_nodes_to_itself() {
+fn keys_and_nodes_of_a_service_on_sockets_are_private() {
     let desk = Desk::new();
     desk.write("app/tool.sh", "echo tool");
     let served = Served::under(&desk, "000", &["--application", "tool@1=app"]);
@@ -154,7 +155,7 @@ fn a_service_on_sockets_keeps_keys_and_nodes_to_itself() {
     assert_eq!(served.end(), Some(0));
 }
 
-/// Every entry below a folder gets these modes, as an earlier release and a wide umask left them.
+/// Sets these modes on every entry below a folder, as an earlier release with a wide umask would have.
 fn loosen(top: &Path, folder_mode: u32, file_mode: u32) {
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -170,7 +171,7 @@ fn loosen(top: &Path, folder_mode: u32, file_mode: u32) {
 }
 
 #[test]
-fn what_others_could_read_is_tightened_and_what_they_could_write_to_is_refused() {
+fn files_others_can_read_are_made_private_and_files_they_can_write_are_rejected() {
     let desk = mill::desk();
     let mut mill = Mill::start(&desk, &[]);
     put(&desk, "a.txt", "a");
@@ -214,8 +215,8 @@ fn what_others_could_read_is_tightened_and_what_they_could_write_to_is_refused()
 }
 
 #[test]
-fn a_state_folder_of_another_user_is_refused() {
-    // Only root can give files away.
+fn a_state_folder_of_another_user_is_rejected() {
+    // Only root can change the owner of files.
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -233,7 +234,7 @@ fn a_state_folder_of_another_user_is_refused() {
 }
 
 #[test]
-fn nothing_is_written_through_a_link_in_the_place_of_a_file_of_ours() {
+fn nothing_is_written_through_a_link_that_replaces_one_of_our_files() {
     let desk = mill::desk();
     assert_eq!(Mill::start(&desk, &[]).end(), Some(0));
     let home = fs::read_dir(desk.path("state/watch")).unwrap().next().unwrap().unwrap().path();

@@ -1,4 +1,4 @@
-//! Whatever the processes of a task do to get away, they end with the program, however that ends.
+//! Processes of a task that try to escape end with the program, however the program ends.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,7 +14,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A folder with an input, an empty drop folder, and a run file with a task whose processes get away.
+/// Returns a folder with an input, an empty drop folder, and a run file with a task whose processes try to
+/// escape.
 fn desk() -> (Desk, Escape) {
     let desk = Desk::new();
     let escape = Escape::new(&desk.path("."));
@@ -37,7 +38,7 @@ fn kill(mut child: Child) {
 }
 
 #[test]
-fn nothing_of_a_task_outlives_a_run_that_is_killed() {
+fn no_process_of_a_task_outlives_a_killed_run() {
     let (desk, escape) = desk();
     let run = desk.dropmill(&["run", "run.toml", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
     escape.until_running();
@@ -46,7 +47,7 @@ fn nothing_of_a_task_outlives_a_run_that_is_killed() {
 }
 
 #[test]
-fn nothing_of_a_task_outlives_a_daemon_that_is_killed() {
+fn no_process_of_a_task_outlives_a_killed_daemon() {
     let (desk, escape) = desk();
     let mill = Mill::start(&desk, &[]);
     put(&desk, "a.txt", "x");
@@ -56,7 +57,7 @@ fn nothing_of_a_task_outlives_a_daemon_that_is_killed() {
 }
 
 #[test]
-fn nothing_of_a_task_outlives_a_service_that_is_killed() {
+fn no_process_of_a_task_outlives_a_killed_service() {
     let (desk, escape) = desk();
     let served = Served::on(&desk);
     desk.write("run.toml", on_sockets(&served) + &run_file(&escape));
@@ -71,7 +72,7 @@ fn nothing_of_a_task_outlives_a_service_that_is_killed() {
 }
 
 #[test]
-fn a_task_that_hits_its_time_limit_takes_everything_with_it() {
+fn a_task_at_its_time_limit_ends_with_all_its_processes() {
     let (desk, escape) = desk();
     desk.write("run.toml", run_file(&escape).replace("[watch]", "timeout = \"2s\"\n[watch]"));
     let said = desk.run("run.toml");
@@ -80,7 +81,7 @@ fn a_task_that_hits_its_time_limit_takes_everything_with_it() {
 }
 
 #[test]
-fn a_program_is_a_keeper_if_it_says_so() {
+fn a_program_is_checked_before_it_is_used_as_keeper() {
     for (program, cause) in [("/bin/true", "run_as_keeper"), ("/nowhere", "No such file")] {
         let error = dropmill::use_keeper(program).unwrap_err().to_string();
         assert!(error.contains(cause), "{program}: {error}");

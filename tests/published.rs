@@ -1,4 +1,4 @@
-//! What is written down for users is what the program does.
+//! Published documents agree with the program.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -13,7 +13,7 @@ fn project() -> &'static Path {
 }
 
 #[test]
-fn the_schemas_in_docs_are_those_that_the_program_prints() {
+fn the_schemas_in_docs_are_up_to_date() {
     let desk = Desk::new();
     for of in ["run-file", "event", "report"] {
         let output = desk.output(&["schema", of]);
@@ -27,7 +27,7 @@ fn the_schemas_in_docs_are_those_that_the_program_prints() {
     }
 }
 
-/// Every `section.key` of a JSON schema whose objects are `$ref`s.
+/// Collects every `section.key` of a JSON schema whose objects are `$ref`s.
 fn keys(schema: &Value, at: &Value, above: &str, found: &mut BTreeSet<String>) {
     let at = match at["$ref"].as_str() {
         Some(reference) => schema.pointer(reference.trim_start_matches('#')).unwrap(),
@@ -44,35 +44,35 @@ fn keys(schema: &Value, at: &Value, above: &str, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn default_toml_tells_of_every_key_and_of_no_other() {
+fn default_toml_contains_exactly_the_known_keys() {
     let mut known = BTreeSet::new();
     let schema = serde_json::to_value(settings::schema()).unwrap();
     keys(&schema, &schema, "", &mut known);
-    // A key without a default stands as a comment, `# key = …`.
+    // A key without a default appears as a comment, `# key = …`.
     let mut section = String::new();
-    let mut told = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for line in settings::DEFAULTS.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.to_owned();
             if ["task.env", "task.secret_env"].contains(&name) {
-                told.insert(name.to_owned());
+                listed.insert(name.to_owned());
             }
         }
         let line = line.strip_prefix("# ").unwrap_or(line);
         if let Some((key, _)) = line.split_once(" = ")
             && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
         {
-            // What the image is called is Azure's affair: any of its keys may stand there.
-            told.insert(if section == "pool.image" { section.clone() } else { format!("{section}.{key}") });
+            // Azure defines the keys of an image: any of them may appear there.
+            listed.insert(if section == "pool.image" { section.clone() } else { format!("{section}.{key}") });
         }
     }
-    assert_eq!(told, known);
+    assert_eq!(listed, known);
 }
 
 #[test]
 fn every_run_file_of_the_project_can_be_planned() {
     let desk = Desk::new();
-    // `config/top-words.toml` names the built application; the tests' build has its own.
+    // `config/top-words.toml` names the built application, which has another path in the tests' build.
     let copy = desk.path("project");
     for folder in ["config", "docs"] {
         copy_folder(&project().join(folder), &copy.join(folder));

@@ -1,4 +1,4 @@
-//! A run is recorded without a secret, and plays again offline as it was.
+//! A run is recorded without secrets, and replayed offline with the same result.
 
 mod common;
 
@@ -22,13 +22,13 @@ fn desk(more: &str) -> Desk {
 #[track_caller]
 fn exited(output: &Output, code: i32) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (said, told) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{said}\n{told}");
-    (said, told)
+    let (said, printed) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{said}\n{printed}");
+    (said, printed)
 }
 
 #[test]
-fn a_run_on_the_embedded_service_plays_again_as_it_was() {
+fn a_recorded_run_on_the_embedded_service_is_replayed_exactly() {
     let desk = desk("");
     exited(&desk.output(&["run", "run.toml", "--record", "rec"]), 1);
     let exchanges = desk.read("rec/exchanges.jsonl");
@@ -36,17 +36,17 @@ fn a_run_on_the_embedded_service_plays_again_as_it_was() {
     for (at, _) in exchanges.match_indices("sig=") {
         assert!(exchanges[at..].starts_with("sig=***"), "{}", &exchanges[at..at + 40]);
     }
-    assert!(exchanges.contains("sig=***"), "there was something to keep quiet");
+    assert!(exchanges.contains("sig=***"), "there was a secret to hide");
     fs::remove_dir_all(desk.path("state")).unwrap();
     let before = desk.read("rec/recorded.outline");
-    let (said, told) = exited(&desk.output(&["simulate", "--replay", "rec", "--outline"]), 1);
-    assert_eq!(said, before, "{told}");
-    assert!(told.contains("as recorded"), "{told}");
+    let (said, printed) = exited(&desk.output(&["simulate", "--replay", "rec", "--outline"]), 1);
+    assert_eq!(said, before, "{printed}");
+    assert!(printed.contains("same as recorded"), "{printed}");
     exited(&desk.output(&["run", "run.toml", "--record", "rec"]), 2);
 }
 
 #[test]
-fn a_run_over_sockets_is_recorded_without_its_keys_and_plays_again_without_the_service() {
+fn a_run_over_sockets_is_recorded_without_keys_and_replayed_without_the_service() {
     let empty = Desk::new();
     let served = Served::on(&empty);
     let desk = desk(&on_sockets(&served));
@@ -62,12 +62,12 @@ fn a_run_over_sockets_is_recorded_without_its_keys_and_plays_again_without_the_s
         assert!(!content.contains("SharedKey"), "{file}");
         assert!(content.match_indices("sig=").all(|(at, _)| content[at..].starts_with("sig=***")), "{file}");
     }
-    let (said, told) = exited(&desk.output(&["simulate", "--replay", "rec", "--outline"]), 1);
-    assert_eq!(said, desk.read("rec/recorded.outline"), "{told}");
+    let (said, printed) = exited(&desk.output(&["simulate", "--replay", "rec", "--outline"]), 1);
+    assert_eq!(said, desk.read("rec/recorded.outline"), "{printed}");
 }
 
 #[test]
-fn what_a_recording_does_not_know_ends_its_replay_and_is_named() {
+fn a_request_that_is_missing_in_a_recording_ends_the_replay_and_is_named() {
     let desk = desk("");
     exited(&desk.output(&["run", "run.toml", "--record", "rec"]), 1);
     let whole = desk.read("rec/exchanges.jsonl");
@@ -85,12 +85,12 @@ fn what_a_recording_does_not_know_ends_its_replay_and_is_named() {
         assert_ne!(text, whole);
         desk.write("rec/exchanges.jsonl", text);
         let output = desk.output(&["simulate", "--replay", "rec", "--outline"]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_ne!(output.status.code(), Some(0), "{told}");
-        assert!(told.contains(named), "{named}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_ne!(output.status.code(), Some(0), "{printed}");
+        assert!(printed.contains(named), "{named}: {printed}");
     }
     fs::remove_file(desk.path("data/a.txt")).unwrap();
     desk.write("rec/exchanges.jsonl", &whole);
-    let (_, told) = exited(&desk.output(&["simulate", "--replay", "rec"]), 2);
-    assert!(told.contains("a.txt is not here"), "{told}");
+    let (_, printed) = exited(&desk.output(&["simulate", "--replay", "rec"]), 2);
+    assert!(printed.contains("a.txt is missing"), "{printed}");
 }

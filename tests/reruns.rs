@@ -1,4 +1,4 @@
-//! The same job again: what runs, what is left alone, and where results go.
+//! Running the same job again: which tasks run, what is left unchanged, and where results go.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Desk, run_file};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs};
 
-/// Copies each input, with what the run file and the application say.
+/// Copies each input, together with texts from the run file and the application.
 const COPY: &str = r#"["/bin/sh", "-c", "cat \"$DROPMILL_INPUT\" > copy.txt; . ./say.sh >> copy.txt; echo $WORD >> copy.txt"]"#;
 
 fn desk() -> Desk {
@@ -25,7 +25,7 @@ fn write_run(desk: &Desk, command: &str, word: &str, outputs: &str) {
     desk.write("run.toml", run_file(&format!("{command}\n{outputs}"), &more));
 }
 
-/// What `plan --skip-done` says of each input: none if it is done.
+/// Returns the reason that `plan --skip-done` prints for each input; none if it is done.
 fn reasons(desk: &Desk, more: &[&str]) -> BTreeMap<String, Option<String>> {
     let output = desk.output(&[&["plan", "run.toml", "--skip-done", "--json"], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -53,7 +53,7 @@ fn skip_done(desk: &Desk) -> Vec<String> {
 }
 
 #[test]
-fn a_rerun_with_another_command_replaces_every_result_and_says_how_many() {
+fn a_rerun_with_another_command_replaces_every_result_and_reports_the_count() {
     let desk = desk();
     desk.run("run.toml").exited(0);
     write_run(&desk, COPY, "blue", "outputs = [\"copy.txt\"]");
@@ -63,19 +63,22 @@ fn a_rerun_with_another_command_replaces_every_result_and_says_how_many() {
     assert_eq!(desk.read("out/data/a.txt/copy.txt"), "aone\nblue\n");
     let files = desk.files("out");
     assert!(!files.iter().any(|file| file.contains('~')), "{files:?}");
-    // What people read says so, too; and what somebody changed by hand stays.
+    // The text report shows it too; and a file that somebody changed by hand is kept.
     desk.write("out/data/b.txt/copy.txt", "by hand");
     write_run(&desk, COPY, "green", "outputs = [\"copy.txt\"]");
     let output = desk.output(&["run", "run.toml"]);
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("replaced    2 earlier results"), "{told}");
-    assert!(told.contains("1 results lie beside") && told.contains("data/b.txt was not put there"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("replaced    2 earlier results"), "{printed}");
+    assert!(
+        printed.contains("1 results were stored as") && printed.contains("data/b.txt is not from a run"),
+        "{printed}"
+    );
     assert_eq!(desk.read("out/data/b.txt/copy.txt"), "by hand");
     assert_eq!(desk.read("out/data/b.txt~2/copy.txt"), "bone\ngreen\n");
 }
 
 #[test]
-fn results_stay_our_own_when_the_state_folder_is_gone() {
+fn results_are_recognised_as_ours_without_the_state_folder() {
     let desk = desk();
     desk.run("run.toml").exited(0);
     fs::remove_dir_all(desk.path("state")).unwrap();
@@ -117,7 +120,7 @@ fn skip_done_runs_what_changed_and_nothing_else_and_plan_says_why() {
     };
 
     fs::remove_dir_all(desk.path("out/data/b.txt")).unwrap();
-    one("b.txt", "is gone", &[]);
+    one("b.txt", "is missing", &[]);
     assert_eq!(skip_done(&desk), ["b.txt"]);
     desk.write("out/data/c.txt/copy.txt", "");
     one("c.txt", "another length", &[]);
@@ -137,7 +140,7 @@ fn skip_done_runs_what_changed_and_nothing_else_and_plan_says_why() {
     every("changed since: command");
     write_run(&desk, &COPY.replace("cat ", "tac "), "blue", "outputs = [\"copy.txt\"]");
     every("changed since: environment");
-    // The same length: only the content shows it.
+    // The length is the same: only the content differs.
     desk.write("say.sh", "echo two\n");
     every("changed since: application");
     write_run(&desk, &COPY.replace("cat ", "tac "), "blue", "outputs = [\"*.txt\"]");
@@ -163,14 +166,14 @@ fn an_input_whose_task_failed_since_is_done_if_its_success_is_still_there() {
     assert_eq!(desk.read("out/data/a.txt/copy.txt"), "aone\nred\n");
     write_run(&desk, COPY, "red", "outputs = [\"copy.txt\"]");
     assert_eq!(skip_done(&desk), Vec::<String>::new());
-    // The next success removes what the failures left.
+    // The next success removes the output of the failures.
     desk.run("run.toml").exited(0);
     let files = desk.files("out");
     assert!(!files.iter().any(|file| file.contains('~')), "{files:?}");
 }
 
 #[test]
-fn two_inputs_that_leave_one_name_keep_both_results_and_the_report_names_both() {
+fn two_results_with_the_same_name_are_both_kept_and_reported() {
     for existing in ["replace-own", "replace", "keep-both"] {
         let desk = Desk::new();
         for name in ["x1", "x2", "x3"] {
@@ -192,10 +195,10 @@ outputs = ["*.webp"]"#;
         contents.sort();
         assert_eq!(contents, ["x1 jpg", "x1 png", "x2 jpg", "x2 png", "x3 jpg", "x3 png"], "{existing}");
         assert_eq!(said.report["beside"], 3, "{existing}: {:#}", said.report);
-        let told = said.report["results"].to_string();
-        assert!(told.contains("x1.webp is the result of d/x1."), "{told}");
+        let printed = said.report["results"].to_string();
+        assert!(printed.contains("x1.webp is the result of d/x1."), "{printed}");
     }
-    // A name that every task leaves is a mistake that `plan` finds.
+    // A name that every task uses is a mistake that `plan` finds.
     let desk = desk();
     let text = desk.read("run.toml").replace("directory = \"out\"", "directory = \"out\"\nlayout = \"flat\"");
     desk.write("run.toml", text);
@@ -204,7 +207,7 @@ outputs = ["*.webp"]"#;
 }
 
 #[test]
-fn after_an_interruption_each_command_says_what_was_left_and_which_one_does_it() {
+fn after_an_interruption_each_command_reports_the_rest_and_how_to_run_it() {
     let desk = Desk::new();
     for name in ["a", "b"] {
         desk.write(format!("data/{name}.txt"), name);
@@ -220,10 +223,16 @@ outputs = ["o.txt"]"#;
     let name = cut.report["run"].as_str().unwrap().to_owned();
     desk.write("go", "");
     let failed = desk.output(&["retry", &name, "--failed"]);
-    let told = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(told.contains("2 are unfinished") && told.contains(&format!("dropmill retry {name}")), "{told}");
+    let printed = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(
+        printed.contains("2 are unfinished") && printed.contains(&format!("dropmill retry {name}")),
+        "{printed}"
+    );
     let resumed = desk.output(&["run", "run.toml", "--resume"]);
-    let told = String::from_utf8_lossy(&resumed.stderr).into_owned();
-    assert!(told.contains(&format!("{name} was cancelled with 2 tasks undone: this is a new run")), "{told}");
+    let printed = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert!(
+        printed.contains(&format!("{name} was cancelled with 2 tasks undone: this is a new run")),
+        "{printed}"
+    );
     assert_eq!(desk.read("out/data/a.txt/o.txt"), "a.txt\n");
 }

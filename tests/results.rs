@@ -1,4 +1,4 @@
-//! Results as tasks left them: modes, times, and streams that are too long.
+//! Results as tasks wrote them: modes, times, and streams that are too long.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -10,12 +10,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A moment of long ago.
+/// Returns a time in the distant past.
 fn long_ago() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(981_173_106, 500_000_000)
 }
 
-/// The run file for the embedded service, and for one elsewhere.
+/// Returns the run file for the embedded service, and for a service of another process.
 fn everywhere(desk: &Desk, file: &str) -> (Served, [&'static str; 2]) {
     let served = Served::on(desk);
     desk.write("embedded.toml", file.replace("\"out\"", "\"out-embedded\""));
@@ -60,7 +60,7 @@ outputs = ["seen", "copy", "deep/*", "new"]"#;
 }
 
 #[test]
-fn of_a_stream_that_is_too_long_the_middle_is_left_out_and_everything_says_so() {
+fn the_middle_of_a_long_stream_is_left_out_and_reported_everywhere() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     let command = r#"["/bin/sh", "-c", "echo begins; seq 100000; echo ends; echo no >&2"]"#;

@@ -1,4 +1,4 @@
-//! Runs that are cut off, and gone on with; runs of which something failed, and is tried again.
+//! Interrupted runs that are resumed; runs with failures that are retried.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -28,12 +28,12 @@ fn desk(run: &str, files: usize) -> Desk {
     desk
 }
 
-/// Every result below `out`, by its path.
+/// Returns every result below `out`, by its path.
 fn results(desk: &Desk) -> BTreeMap<String, String> {
     desk.files("out").into_iter().map(|path| (path.clone(), desk.read(format!("out/{path}")))).collect()
 }
 
-/// How often each kind of event was said of each task, in all lives of the only run.
+/// Counts the events of each kind for each task, over all processes of the only run.
 fn said(desk: &Desk) -> BTreeMap<(String, String), usize> {
     let listed = desk.output(&["runs", "--json"]).stdout;
     let run: Value = serde_json::from_slice(&listed).unwrap();
@@ -47,8 +47,8 @@ fn said(desk: &Desk) -> BTreeMap<(String, String), usize> {
     said
 }
 
-/// Twelve files, of which the last two wait until somebody opens the gate (or takes the wall away): the run cannot be
-/// over before.
+/// Creates twelve files, of which the last two wait until the gate is opened (or the wall is removed), so
+/// that the run cannot end before.
 fn gated() -> Desk {
     let desk = desk("", 12);
     desk.write("wall", "");
@@ -61,11 +61,11 @@ fn gated() -> Desk {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_comes_to_the_same_as_one_that_is_not() {
+fn a_run_killed_repeatedly_has_the_same_results_as_an_uninterrupted_one() {
     let whole = desk(LINES, 12);
     assert_eq!(whole.run("run.toml").exit, Some(0));
     let killed = gated();
-    // Each life is killed when the run has come so far, also at once when it goes on.
+    // Each process is killed when the run has made some progress, or immediately after it resumes.
     for (life, kind) in [
         "run_started",
         "run_resumed",
@@ -92,7 +92,7 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same_as_one_that_is_not() {
     let mut going = killed.start_with(&["run", "run.toml", "--resume", "--json"]);
     assert!(going.reaches("end_asked"));
     going.kill();
-    // Only if it was not quicker than the kill is there something to go on with.
+    // If the run ended before the kill, there is nothing to resume.
     let output = killed.output(&["run", "run.toml", "--resume", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(results(&whole), results(&killed));
@@ -100,7 +100,7 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same_as_one_that_is_not() {
 }
 
 #[test]
-fn nothing_is_said_twice_of_what_is_done_once() {
+fn each_step_is_reported_once_over_all_interruptions() {
     let desk = gated();
     let mut going = desk.start_with(&["run", "run.toml", "--json"]);
     assert!(going.reaches("task_closed"));
@@ -113,15 +113,14 @@ fn nothing_is_said_twice_of_what_is_done_once() {
             assert_eq!(count, 1, "{subject} {kind}");
         }
     }
-    // What is over is over: the same command starts anew, the other one says so.
-    let run = String::from_utf8(desk.output(&["runs"]).stdout).unwrap();
-    let again = desk.output(&["resume", run.split(' ').next().unwrap()]);
+    // The run has ended: the same command starts a new run, and `resume` reports the end.
+    let again = desk.output(&["resume", "latest"]);
     assert_eq!(again.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("is over"), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("has ended"), "{again:?}");
 }
 
 #[test]
-fn a_run_whose_file_changed_is_refused_by_name_and_still_resumed_as_it_was_planned() {
+fn a_run_with_a_changed_run_file_is_only_resumed_by_name_as_planned() {
     let desk = gated();
     let mut going = desk.start_with(&["run", "run.toml", "--json"]);
     assert!(going.reaches("task_submitted"));
@@ -129,25 +128,23 @@ fn a_run_whose_file_changed_is_refused_by_name_and_still_resumed_as_it_was_plann
     desk.write("gate", "").write("run.toml", desk.read("run.toml").replace("wc -l", "wc -c"));
     let refused = desk.output(&["run", "run.toml", "--resume"]);
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8(refused.stderr).unwrap();
+    let printed = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        told.contains("the tasks' commands changed since") && told.contains("dropmill resume lines-"),
-        "{told}"
+        printed.contains("the tasks' commands changed since") && printed.contains("dropmill resume lines-"),
+        "{printed}"
     );
-    let run = String::from_utf8(desk.output(&["runs"]).stdout).unwrap();
-    let resumed = desk.output(&["resume", run.split(' ').next().unwrap()]);
+    let resumed = desk.output(&["resume", "latest"]);
     assert_eq!(resumed.status.code(), Some(0), "{resumed:?}");
     assert_eq!(desk.read("out/data/05.txt/lines.txt").trim(), "5", "as it was planned: lines, not bytes");
 }
 
 #[test]
-fn a_damaged_journal_stops_with_its_place() {
+fn a_damaged_journal_is_reported_with_its_path() {
     let desk = gated();
     let mut going = desk.start_with(&["run", "run.toml", "--json"]);
     assert!(going.reaches("task_submitted"));
     going.kill();
-    let run = String::from_utf8(desk.output(&["runs"]).stdout).unwrap();
-    let folder = desk.path("state/runs").join(run.split(' ').next().unwrap());
+    let folder = fs::read_dir(desk.path("state/runs")).unwrap().next().unwrap().unwrap().path();
     fs::write(folder.join("plan.json"), "{}").unwrap();
     let refused = desk.output(&["run", "run.toml", "--resume"]);
     assert_eq!(refused.status.code(), Some(3));
@@ -164,7 +161,7 @@ fn a_damaged_journal_stops_with_its_place() {
 }
 
 #[test]
-fn what_failed_is_tried_again_and_nothing_else() {
+fn retry_runs_only_what_failed() {
     let some_fail = LINES.replace("wc -l", "test ! -e $FAIL/$DROPMILL_INPUT_NAME && wc -l");
     let desk = desk(&some_fail, 20);
     let fail = desk.path("fail");
@@ -184,7 +181,7 @@ fn what_failed_is_tried_again_and_nothing_else() {
         (&report["tasks"]["total"], &report["tasks"]["succeeded"]),
         (&Value::from(7), &Value::from(7))
     );
-    // The new results stand where those of the failures stood.
+    // The new results replace those of the failures.
     assert_eq!(desk.read("out/data/17.txt/lines.txt").trim(), "17");
     assert!(!desk.files("out").iter().any(|path| path.contains('~')), "{:?}", desk.files("out"));
     let nothing = desk.output(&["run", "run.toml", "--skip-done"]);
@@ -192,23 +189,23 @@ fn what_failed_is_tried_again_and_nothing_else() {
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("all 20 inputs are done"), "{nothing:?}");
     desk.write("data/03.txt", "now\nanother\n");
     let changed = desk.output(&["run", "run.toml", "--skip-done", "--json"]);
-    let told = String::from_utf8(changed.stdout).unwrap();
-    let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    let printed = String::from_utf8(changed.stdout).unwrap();
+    let report: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     assert_eq!(report["tasks"]["total"], 1, "only what changed");
 }
 
 #[test]
-fn a_run_that_was_cut_off_before_its_journal_was_written_keeps_nobody_from_anything() {
+fn a_run_interrupted_before_its_journal_was_written_blocks_nothing() {
     let desk = desk(LINES, 3);
     desk.write("state/runs/lines-19700101-000000-aaaaaa/journal.db", "");
     desk.run_with(&["run", "run.toml", "--resume", "--json"]).exited(0);
     assert_eq!(results(&desk).keys().filter(|path| path.ends_with("lines.txt")).count(), 3);
-    let listed = String::from_utf8(desk.output(&["runs"]).stdout).unwrap();
+    let listed = String::from_utf8(desk.output(&["runs", "--json"]).stdout).unwrap();
     assert_eq!(listed.lines().count(), 1, "{listed}");
 }
 
 #[test]
-fn a_state_folder_that_is_taken_away_ends_the_run_and_says_so() {
+fn a_removed_state_folder_ends_the_run_with_an_error() {
     let desk = gated();
     let mut going = desk.start("run.toml");
     going.until("output_delivered");
@@ -218,7 +215,7 @@ fn a_state_folder_that_is_taken_away_ends_the_run_and_says_so() {
     assert!(said.stderr.contains("was removed or replaced"), "{}", said.stderr);
     assert!(!desk.path("state").exists());
     assert_eq!(desk.processes(), Vec::<String>::new());
-    // Put back, it goes on where it was.
+    // After the folder is restored, the run resumes.
     fs::rename(desk.path("moved"), desk.path("state")).unwrap();
     desk.write("gate", "");
     desk.run_with(&["run", "run.toml", "--resume", "--json"]).exited(0);

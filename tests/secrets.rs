@@ -1,4 +1,4 @@
-//! No key and no signature is told to anybody: logs, events, reports, results, process lists, tasks.
+//! No key and no signature appears anywhere: logs, events, reports, results, process lists, tasks.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -6,10 +6,10 @@ mod common;
 use common::{Desk, Served, on_sockets, run_file};
 use std::fs;
 
-/// A task that looks around: every process's command line, its own environment, its own files.
+/// A task that reads every process's command line, its own environment and its own files.
 const SPY: &str = r#"["/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' > ps.txt; env > env.txt; find .. -type f | xargs cat > seen.txt; echo done; exit 3"]"#;
 
-/// A `sig` of a URL, or a header that signs a request.
+/// Texts in a `sig` of a URL or in a header that signs a request.
 const SIGNATURES: [&str; 3] = ["sig=", "SharedKey", "sr=c&"];
 
 #[track_caller]
@@ -40,14 +40,14 @@ fn search(desk: &Desk, output: &std::process::Output, keys: &[&str]) {
         }
         for more in [&["--json"][..], &["--outline"], &[]] {
             let name = run.file_name().unwrap().to_str().unwrap();
-            let told = desk.output(&[&["trace", name], more].concat());
-            assert_silent("the trace", &told.stdout, keys);
+            let printed = desk.output(&[&["trace", name], more].concat());
+            assert_silent("the trace", &printed.stdout, keys);
         }
     }
 }
 
 #[test]
-fn over_sockets_nothing_tells_a_key_or_a_signature() {
+fn a_run_over_sockets_exposes_no_key_and_no_signature() {
     let desk = Desk::new();
     let served = Served::on(&desk);
     let (batch, blob) = (served.text("/batch/key"), served.text("/blob/key"));
@@ -64,7 +64,7 @@ fn over_sockets_nothing_tells_a_key_or_a_signature() {
 }
 
 #[test]
-fn in_process_nothing_tells_a_signature() {
+fn an_embedded_run_exposes_no_signature() {
     let desk = Desk::new();
     desk.write("data/a.txt", "a").write("tool", "#!/bin/sh\n");
     let application = "[application]\nfiles = [\"tool\"]\nstart_task = \"true\"\n";
@@ -77,7 +77,7 @@ fn in_process_nothing_tells_a_signature() {
 }
 
 #[test]
-fn a_start_task_that_fails_and_a_refused_key_tell_no_secret_either() {
+fn a_failing_start_task_and_a_rejected_key_expose_no_secret() {
     let desk = Desk::new();
     let served = Served::on(&desk);
     let (batch, blob) = (served.text("/batch/key"), served.text("/blob/key"));
@@ -94,7 +94,8 @@ fn a_start_task_that_fails_and_a_refused_key_tell_no_secret_either() {
     }
 }
 
-/// A task that reads the environment of every process, and tries to read the memory of the one with this command line.
+/// A task that reads the environment of every process, and tries to read the memory of the process with this
+/// command line.
 const PRY: &str = r#"["/bin/sh", "-c", "cat /proc/[0-9]*/environ 2> denied.txt | tr '\\0' '\\n' > seen.txt; for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline 2> /dev/null | grep -q 'dropmill [r]un run.toml'; then echo of $p >> denied.txt; cat $p/environ $p/maps $p/auxv 2>> denied.txt >> memory.txt; fi; done; true"]"#;
 
 #[test]
@@ -104,7 +105,7 @@ fn a_task_reads_neither_environment_nor_memory_of_the_program() {
     let desk = Desk::new();
     desk.write("run.toml", run_file(PRY, "").replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
     desk.write("data/a.txt", "a");
-    // Root may read everything: another user runs program and tasks.
+    // Root may read everything, so another user runs program and tasks.
     let mut bystander = by_a_user(&desk, &std::process::Command::new("/bin/cat"));
     let bystander = bystander.env("SECRET", FOUND).stdin(std::process::Stdio::piped());
     let _bystander = common::Ending(bystander.spawn().unwrap());
@@ -113,7 +114,7 @@ fn a_task_reads_neither_environment_nor_memory_of_the_program() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let result = |name: &str| desk.read(format!("out/data/a.txt/{name}"));
     let (seen, denied) = (result("seen.txt"), result("denied.txt"));
-    // What was seen is not shown: it is the environment of everything that this user runs.
+    // The output is not printed: it contains the environment of everything that this user runs.
     assert!(seen.contains(FOUND), "a task sees the environment of another process of its user");
     assert!(!seen.contains(HIDDEN), "a task sees the environment of the program");
     assert!(denied.contains("of /proc/"), "the program was found: {denied}");
@@ -124,7 +125,7 @@ fn a_task_reads_neither_environment_nor_memory_of_the_program() {
     );
 }
 
-/// The same command as a user who is not root and owns the desk.
+/// Returns the same command as a user who is not root and owns the folder.
 fn by_a_user(desk: &Desk, command: &std::process::Command) -> std::process::Command {
     let mut other = std::process::Command::new("setpriv");
     if rustix::process::geteuid().is_root() {

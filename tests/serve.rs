@@ -1,4 +1,5 @@
-//! What the local service promises whoever uses it over sockets: accepted work outlives `kill -9`.
+//! Guarantees of the local service for its clients over sockets: accepted work is done even after `kill
+//! -9`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -69,13 +70,13 @@ fn on_own_runtime<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
+fn accepted_work_is_done_even_if_the_service_is_killed_meanwhile() {
     const TASKS: usize = 200;
     const NODES: i32 = 3;
     let desk = Desk::new();
     let (news, second) = (desk.path("news"), desk.path("second-life"));
     rustix::fs::mknodat(rustix::fs::CWD, &news, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    // In the first life every task says that it runs, and then runs for long.
+    // Before the kill, every task reports that it is running, and then runs for a long time.
     let script = |number: usize| {
         format!(
             "test -e {0} && exit {1}; echo {number} > {2}; exec sleep 600",
@@ -105,7 +106,7 @@ fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
             assert!(results.iter().all(|result| result.error.is_none()));
         }
     });
-    // Open for writing as well: between two tasks there is no other writer, and reading would meet the end.
+    // Also open for writing: otherwise the reader would get an end of file when no task is writing.
     let news = File::options().read(true).write(true).open(&news).unwrap();
     let mut running = BufReader::new(news).lines();
     let ran: Vec<usize> = (0..NODES).map(|_| running.next().unwrap().unwrap().parse().unwrap()).collect();
@@ -127,7 +128,8 @@ fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
             let info = task.execution_info.unwrap();
             assert_eq!(info.exit_code, Some((number % 3) as i32), "task {number}");
             assert_eq!(info.retry_count, 0, "the service's end is not the task's failure");
-            // The kill may have come before the start of a task was durable: then it was never known to run.
+            // The kill may come before the start of a task was durable: then the service never knew that it
+            // was running.
             let most = i32::from(ran.contains(&number));
             assert!((0..=most).contains(&info.requeue_count), "task {number}: {}", info.requeue_count);
         }
@@ -140,7 +142,7 @@ fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
 }
 
 #[test]
-fn a_task_on_several_nodes_with_its_package_is_done_also_when_the_service_was_killed_meanwhile() {
+fn a_task_on_several_nodes_is_done_even_if_the_service_is_killed_meanwhile() {
     const NODES: usize = 3;
     let desk = Desk::new();
     let (news, second) = (desk.path("news"), desk.path("second-life"));
@@ -148,7 +150,8 @@ fn a_task_on_several_nodes_with_its_package_is_done_also_when_the_service_was_ki
     desk.write("tool/word", "packed\n");
     let tool = format!("tool@1={}", desk.path("tool").display());
     let quoted = |script: &str| dropmill_azure_wire::command_line::quote(["/bin/sh", "-c", script]);
-    // In the first life every coordination leaves something running and says so, and the command takes long.
+    // Before the kill, every coordination command leaves a process running and reports it, and the main
+    // command takes long.
     let coordination = format!(
         "test -e {0} && exit 0; setsid sleep 600 & cat $AZ_BATCH_APP_PACKAGE_tool/word > {1}",
         second.display(),
@@ -186,10 +189,10 @@ fn a_task_on_several_nodes_with_its_package_is_done_also_when_the_service_was_ki
         let results = batch.add_tasks("job", &[task]).await.unwrap();
         assert!(results.iter().all(|result| result.error.is_none()));
     });
-    // Opened for writing as well: it must not end between two of those who write.
+    // Also open for writing: otherwise the reader would get an end of file between two writers.
     let news = File::options().read(true).write(true).open(&news).unwrap();
-    let told: Vec<_> = BufReader::new(news).lines().take(NODES + 1).map(Result::unwrap).collect();
-    assert_eq!((told.iter().filter(|word| *word == "packed").count(), &*told[NODES]), (NODES, "main"));
+    let words: Vec<_> = BufReader::new(news).lines().take(NODES + 1).map(Result::unwrap).collect();
+    assert_eq!((words.iter().filter(|word| *word == "packed").count(), &*words[NODES]), (NODES, "main"));
     assert!(desk.processes().len() > NODES, "the command, and what the coordinations left");
     served.kill();
     desk.write("second-life", "");
@@ -209,7 +212,7 @@ fn a_task_on_several_nodes_with_its_package_is_done_also_when_the_service_was_ki
 }
 
 #[test]
-fn packages_that_cannot_be_used_are_refused_before_anything_is_served() {
+fn unusable_packages_are_rejected_before_the_service_starts() {
     let desk = Desk::new();
     desk.write("tool.zip", "no archive");
     let table = [
@@ -250,8 +253,8 @@ fn requests_are_logged_with_their_errors_and_without_signatures() {
     assert_eq!(secret, 403);
     served.end();
     let lines = std::fs::read_to_string(log).unwrap();
-    // Without the time before and the milliseconds.
-    let told: Vec<String> = lines
+    // Without the time at the start and the milliseconds.
+    let requests: Vec<String> = lines
         .lines()
         .filter(|line| line.contains(" ms "))
         .map(|line| {
@@ -259,6 +262,6 @@ fn requests_are_logged_with_their_errors_and_without_signatures() {
             [&parts[1..5], &parts[7..]].concat().join(" ")
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(requests.join("\n"));
     assert!(!lines.contains("c2VjcmV0"), "{lines}");
 }

@@ -1,4 +1,5 @@
-//! The local service among hostile neighbours: clients without credentials on its sockets, and other users in its folder.
+//! The local service under attack: clients without credentials on its sockets, and other users in its
+//! folder.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// As many connections as one address of the service has.
+/// Number of connections that one address of the service accepts.
 const ALL: usize = 512;
 
 fn address(served: &Served, of: &str) -> String {
@@ -31,14 +32,14 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// A client that has sent this; it may be closed meanwhile.
+/// Returns a client that has sent this text; the service may have closed the connection.
 fn says(address: &str, said: &str) -> TcpStream {
     let mut stream = connect(address);
     let _ = stream.write_all(said.as_bytes());
     stream
 }
 
-/// The answer to a request that the owner signs, over a connection of its own.
+/// Returns the response to a request with the owner's signature, over its own connection.
 fn ask(served: &Served, of: &str) -> String {
     let (scheme, rest) = match of {
         "batch" => (Scheme::Batch, "/pools?api-version=2024-07-01.20.0"),
@@ -61,7 +62,7 @@ fn ask(served: &Served, of: &str) -> String {
 }
 
 #[test]
-fn clients_without_credentials_lock_nobody_out() {
+fn clients_without_credentials_do_not_block_others() {
     let desk = Desk::new();
     let served = Served::on(&desk);
     let put = |more: &str| format!("PUT /devstoreaccount1/c/b HTTP/1.1\r\nHost: x\r\n{more}\r\n");
@@ -91,7 +92,7 @@ fn a_client_that_is_rejected_receives_the_answer_behind_a_large_body() {
     for of in ["batch", "blob"] {
         let address = address(&served, of);
         let mut client = connect(&address);
-        // More than once over the same connection.
+        // Twice over the same connection.
         for _ in 0..2 {
             let head = format!(
                 "PUT /devstoreaccount1/c/b HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n",
@@ -109,7 +110,7 @@ fn a_client_that_is_rejected_receives_the_answer_behind_a_large_body() {
 }
 
 const SERVE: [&str; 5] = ["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"];
-/// A user who is neither root nor the one who serves.
+/// A user who is neither root nor the user of the service.
 const ANOTHER: u32 = 65534;
 
 fn mode(path: &Path) -> u32 {
@@ -125,11 +126,11 @@ fn make(folder: &Path, mode: u32) {
     set_mode(folder, mode);
 }
 
-/// What somebody may do to the service's folder before it begins.
+/// Changes that another user makes to the service's folder before it starts.
 type Plant = fn(&Path, &Path);
 
 #[test]
-fn what_another_user_planted_in_the_folder_is_not_used() {
+fn files_of_another_user_in_the_folder_are_not_used() {
     let plants: &[(&str, &str, Plant)] = &[
         ("keys that others can write to", "mode 0666", |folder, _| {
             fs::write(folder.join("keys.json"), r#"{"batch":"cGxhbnRlZA==","blob":"cGxhbnRlZA=="}"#).unwrap();
@@ -183,7 +184,7 @@ fn what_another_user_planted_in_the_folder_is_not_used() {
             std::os::unix::fs::chown(folder, Some(ANOTHER), None).unwrap();
         }),
     ];
-    // Only root can give files away.
+    // Only root can change the owner of files.
     let is_root = rustix::process::geteuid().is_root();
     for (what, expected, plant) in plants.iter().chain(theirs.iter().filter(|_| is_root)) {
         let desk = Desk::new();
@@ -201,7 +202,7 @@ fn what_another_user_planted_in_the_folder_is_not_used() {
 }
 
 #[test]
-fn connection_json_is_a_new_file_whatever_stood_in_its_place() {
+fn connection_json_always_replaces_an_existing_file() {
     let stand: [(&str, Plant); 3] = [
         ("a file that others may read", |path, _| {
             fs::write(path, "old").unwrap();
@@ -217,7 +218,7 @@ fn connection_json_is_a_new_file_whatever_stood_in_its_place() {
         let path: PathBuf = desk.path("state/service/connection.json");
         fs::remove_file(&path).unwrap();
         put(&path, &desk.path("victim"));
-        // Whoever has it open already reads nothing new in it.
+        // A process that has the old file open cannot read the new content through it.
         let mut held = fs::File::open(&path).unwrap();
         let served = Served::on(&desk);
         let mut seen = String::new();

@@ -1,4 +1,5 @@
-//! `serve --scenario`: a scenario's faults strike HTTP clients, and are changed over HTTP with the account's key.
+//! `serve --scenario`: faults of a scenario are injected for HTTP clients, and changed over HTTP with the
+//! account's key.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -53,7 +54,7 @@ impl Client {
         Self { batch, blob, live, endpoint, key: key("batch") }
     }
 
-    /// Asks the world itself.
+    /// Sends a request to the pages that change the scenario.
     async fn world(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut request = axum::http::Request::builder()
@@ -95,32 +96,32 @@ times = 1
 "#;
 
 #[tokio::test]
-async fn faults_strike_over_sockets_and_are_listed_added_and_cleared() {
+async fn faults_are_injected_over_sockets_and_can_be_listed_added_and_cleared() {
     let desk = Desk::new();
     desk.write("busy.toml", SCENARIO);
     let served = Served::with(&desk, &["--scenario", "busy.toml"]);
     let client = Client::of(&served);
     assert!(client.list().await.unwrap_err().contains("503 ServerBusy"));
     assert_eq!(client.list().await, Ok(0));
-    // The connection breaks without an answer; the container was not made.
+    // The connection breaks without a response; the container was not created.
     assert!(client.blob.create_container("box").await.is_err());
     assert!(!client.blob.container_exists("box").await.unwrap());
     client.blob.create_container("box").await.unwrap();
     let (status, list) = client.world("GET", "/__faults", Value::Null).await;
     assert_eq!((status, list["value"][0]["struck"].as_u64()), (200, Some(1)), "{list}");
     let fault = json!({"on": ["list pools"], "do": "status", "status": 429, "code": "TooManyRequests"});
-    let (status, told) = client.world("POST", "/__faults", fault).await;
-    assert_eq!((status, told["number"].as_u64()), (201, Some(3)), "{told}");
+    let (status, answer) = client.world("POST", "/__faults", fault).await;
+    assert_eq!((status, answer["number"].as_u64()), (201, Some(3)), "{answer}");
     assert!(client.list().await.unwrap_err().contains("429 TooManyRequests"));
     assert_eq!(client.world("DELETE", "/__faults/3", Value::Null).await.0, 200);
     assert_eq!(client.world("DELETE", "/__faults/3", Value::Null).await.0, 404);
     assert_eq!(client.list().await, Ok(0));
     assert_eq!(client.world("DELETE", "/__faults", Value::Null).await.1["cleared"], 2);
-    let (status, told) = client.world("POST", "/__faults", json!({"do": "explode"})).await;
-    assert!(status == 400 && told["message"].as_str().unwrap().contains("explode"), "{told}");
-    let (status, told) =
+    let (status, answer) = client.world("POST", "/__faults", json!({"do": "explode"})).await;
+    assert!(status == 400 && answer["message"].as_str().unwrap().contains("explode"), "{answer}");
+    let (status, answer) =
         client.world("POST", "/__faults", json!({"on": ["deliver"], "do": "disk-full"})).await;
-    assert!(status == 400 && told["message"].as_str().unwrap().contains("real here"), "{told}");
+    assert!(status == 400 && answer["message"].as_str().unwrap().contains("real nodes"), "{answer}");
 }
 
 #[tokio::test]
@@ -130,8 +131,8 @@ async fn the_services_clock_is_read_and_moved() {
     let served = Served::with(&desk, &["--scenario", "skewed.toml"]);
     let client = Client::of(&served);
     assert!(client.list().await.unwrap_err().contains("this machine's clock is 20 min ahead"));
-    let (status, told) = client.world("PUT", "/__clock", json!({"ahead_seconds": 0})).await;
-    assert_eq!((status, told["ahead_seconds"].as_i64()), (200, Some(0)));
+    let (status, answer) = client.world("PUT", "/__clock", json!({"ahead_seconds": 0})).await;
+    assert_eq!((status, answer["ahead_seconds"].as_i64()), (200, Some(0)));
     assert_eq!(client.list().await, Ok(0));
     assert_eq!(client.world("PUT", "/__clock", json!({"ahead_seconds": 7200})).await.0, 200);
     assert!(client.list().await.unwrap_err().contains("clock is 120 min behind"));
@@ -139,7 +140,7 @@ async fn the_services_clock_is_read_and_moved() {
 }
 
 #[tokio::test]
-async fn who_has_no_key_changes_nothing_and_without_a_scenario_there_is_nothing_to_change() {
+async fn faults_cannot_be_changed_without_the_key_or_without_a_scenario() {
     let desk = Desk::new();
     desk.write("plain.toml", "");
     let served = Served::with(&desk, &["--scenario", "plain.toml"]);
@@ -159,11 +160,11 @@ async fn who_has_no_key_changes_nothing_and_without_a_scenario_there_is_nothing_
 }
 
 #[test]
-fn a_scenario_that_cannot_be_served_is_refused() {
+fn a_scenario_that_serve_cannot_use_is_rejected() {
     let desk = Desk::new();
     desk.write("nodes.toml", "[[fault]]\non = [\"store outputs\"]\ndo = \"refuse\"\n");
     let arguments = ["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0", "--scenario", "nodes.toml"];
     let output = desk.dropmill(&arguments).stdout(Stdio::piped()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("no request of a client"), "{told}");
+    let answer = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && answer.contains("not a request of a client"), "{answer}");
 }

@@ -1,4 +1,5 @@
-//! The local service over TLS: whoever trusts its certificate is served, and no address that others reach goes without.
+//! The local service over TLS: clients that trust its certificate can connect, and addresses that others
+//! can reach are never served without TLS.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -20,7 +21,7 @@ fn write_secret(desk: &Desk, name: &str, content: &str) {
     fs::set_permissions(desk.path(name), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A certificate for these names, and its key, in the desk's folder; the certificate's text.
+/// Creates a certificate for these names, and its key, in the test folder; returns the certificate's text.
 fn certificate(desk: &Desk, names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
@@ -31,7 +32,7 @@ fn certificate(desk: &Desk, names: &[&str]) -> String {
 
 const TLS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
 
-/// Status and text of a signed GET.
+/// Sends a signed GET; returns status and text of the response.
 async fn get(
     client: &Client,
     served: &Served,
@@ -56,7 +57,7 @@ fn clients(pem: &str) -> (Client, Client) {
 }
 
 #[tokio::test]
-async fn both_services_are_served_to_whoever_trusts_the_certificate() {
+async fn clients_that_trust_the_certificate_reach_both_services() {
     let desk = Desk::new();
     let pem = certificate(&desk, &["localhost", "127.0.0.1"]);
     let served = Served::with(&desk, &TLS);
@@ -86,7 +87,7 @@ async fn both_services_are_served_to_whoever_trusts_the_certificate() {
 }
 
 #[tokio::test]
-async fn clients_are_told_the_name_that_the_certificate_is_for() {
+async fn clients_get_the_host_name_of_the_certificate() {
     let desk = Desk::new();
     let pem = certificate(&desk, &["localhost"]);
     let served = Served::with(&desk, &[&TLS[..], &["--host", "localhost"]].concat());
@@ -98,10 +99,10 @@ async fn clients_are_told_the_name_that_the_certificate_is_for() {
 }
 
 #[tokio::test]
-async fn a_sas_for_https_alone_is_accepted_without_tls_only_if_that_is_allowed() {
+async fn an_https_only_sas_is_accepted_without_tls_only_if_allowed() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().no_proxy().build().unwrap();
-    // Who is let in finds that there is no such container.
+    // A client with access gets the response that the container does not exist.
     for (switch, status) in [(None, 403), (Some("--allow-https-only-sas"), 404)] {
         let desk = Desk::new();
         let served = Served::with(&desk, switch.as_slice());
@@ -116,7 +117,7 @@ async fn a_sas_for_https_alone_is_accepted_without_tls_only_if_that_is_allowed()
 }
 
 #[test]
-fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
+fn impossible_arguments_of_serve_are_rejected_with_the_reason() {
     let desk = Desk::new();
     certificate(&desk, &["localhost"]);
     write_secret(&desk, "empty.pem", "");
@@ -129,12 +130,12 @@ fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
     for (more, expected) in [
         (&everywhere[..], "only loopback addresses are allowed without TLS"),
         (&["--batch", "127.0.0.1:0", "--blob", "[::]:0"], "--blob [::]:0: only loopback"),
-        (&[&everywhere[..], &TLS].concat(), "--host NAME says which one clients use"),
+        (&[&everywhere[..], &TLS].concat(), "name the one that clients use with --host NAME"),
         (&[&plain[..], &TLS[..2]].concat(), "--tls-key"),
         (&[&plain[..], &["--tls-cert", "none.pem", "--tls-key", "key.pem"]].concat(), "none.pem"),
         (
             &[&plain[..], &["--tls-cert", "empty.pem", "--tls-key", "key.pem"]].concat(),
-            "empty.pem: it holds no certificate",
+            "empty.pem: it contains no certificate",
         ),
         (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "empty.pem"]].concat(), "empty.pem"),
         (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "other.pem"]].concat(), "cert.pem"),
@@ -144,9 +145,9 @@ fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
         ),
     ] {
         let output = desk.output(&[&["serve"], more].concat());
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{more:?}: {told}");
-        assert!(told.contains(expected), "{more:?}: {told}");
-        assert!(!told.contains("PRIVATE KEY"), "{told}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {printed}");
+        assert!(printed.contains(expected), "{more:?}: {printed}");
+        assert!(!printed.contains("PRIVATE KEY"), "{printed}");
     }
 }

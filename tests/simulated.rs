@@ -36,20 +36,20 @@ fn every_scenario_of_the_project_has_its_outline() {
 }
 
 #[test]
-fn a_seed_tells_the_same_story_in_every_process() {
+fn a_seed_gives_the_same_trace_in_every_process() {
     let desk = desk();
-    let tell = |seed| {
+    let trace = |seed| {
         let arguments =
             ["simulate", "run.toml", "--scenario", "mixed.scenario.toml", "--json", "--seed", seed];
         let output = desk.output(&arguments);
         assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         (output.stdout, output.stderr)
     };
-    let first = tell("5");
+    let first = trace("5");
     for _ in 0..4 {
-        assert!(tell("5") == first);
+        assert!(trace("5") == first);
     }
-    assert!(tell("6").0 != first.0);
+    assert!(trace("6").0 != first.0);
     assert!(!desk.path("state").exists() && !desk.path("out").exists(), "nothing was written");
 }
 
@@ -70,30 +70,30 @@ fn exit_codes_are_those_of_the_run() {
 }
 
 #[test]
-fn what_is_wrong_is_told() {
+fn mistakes_are_reported() {
     let desk = desk();
     desk.write("wrong.toml", "[[fault]]\non = [\"add task collection\"]\ndo = \"refuse\"\n")
         .write("empty/x", "");
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (
             &["simulate", "run.toml", "--scenario", "wrong.toml"][..],
-            "there is no operation \"add task collection\"",
+            "unknown operation \"add task collection\"",
         ),
         (&["simulate", "run.toml", "--scenario", "missing.toml"], "missing.toml: No such file"),
-        (&["simulate", "run.toml", "--seeds", "9..1"], "the smaller first"),
-        (&["simulate", "missing.toml"], "there is no such file"),
-        (&["trace", "test", "empty"], "there is no *.scenario.toml"),
-        (&["trace", "frobnicate", "empty"], "there are `test`, `accept`"),
+        (&["simulate", "run.toml", "--seeds", "9..1"], "the smaller one first"),
+        (&["simulate", "missing.toml"], "file not found"),
+        (&["trace", "test", "empty"], "it contains no *.scenario.toml"),
+        (&["trace", "frobnicate", "empty"], "use `test`, `accept`"),
     ] {
         let output = desk.output(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(told), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
     }
 }
 
 #[test]
-fn an_outline_is_accepted_where_somebody_reads_it_and_tested_from_then_on() {
+fn an_outline_is_accepted_locally_and_tested_afterwards() {
     let desk = desk();
     let run = "# run: ../run.toml\n";
     desk.write("traces/busy.scenario.toml", format!("{run}[[fault]]\ndo = \"status\"\nnth = 3\n"));
@@ -116,7 +116,7 @@ fn an_outline_is_accepted_where_somebody_reads_it_and_tested_from_then_on() {
 }
 
 #[test]
-fn two_runs_are_compared_and_what_differs_is_told() {
+fn two_runs_are_compared_and_differences_are_shown() {
     let desk = desk();
     desk.write("fails.toml", "[[tasks]]\nwhich = \"b.txt\"\nexit_code = 3\n");
     let events =
@@ -124,17 +124,20 @@ fn two_runs_are_compared_and_what_differs_is_told() {
     desk.write("one.jsonl", events(&[], 0)).write("same.jsonl", events(&["--seed", "9"], 0));
     desk.write("other.jsonl", events(&["--scenario", "fails.toml"], 1)).write("broken.jsonl", "{}\n");
     let same = text(&desk.output(&["trace", "compare", "one.jsonl", "same.jsonl"]), 0);
-    assert_eq!(same, "they did the same\n");
-    let told = text(&desk.output(&["trace", "compare", "one.jsonl", "other.jsonl"]), 1);
-    assert!(told.contains("- only one.jsonl\n+ only other.jsonl\n"), "{told}");
-    assert!(told.contains("  - ended (exit code 0)") && told.contains("  + ended (exit code 3"), "{told}");
-    assert!(!told.contains("task/a"), "what is the same is not told: {told}");
-    for (arguments, told) in [
+    assert_eq!(same, "no differences\n");
+    let printed = text(&desk.output(&["trace", "compare", "one.jsonl", "other.jsonl"]), 1);
+    assert!(printed.contains("- only one.jsonl\n+ only other.jsonl\n"), "{printed}");
+    assert!(
+        printed.contains("  - ended (exit code 0)") && printed.contains("  + ended (exit code 3"),
+        "{printed}"
+    );
+    assert!(!printed.contains("task/a"), "equal histories are not shown: {printed}");
+    for (arguments, expected) in [
         (&["trace", "compare", "one.jsonl"][..], "the second run is missing"),
         (&["trace", "compare", "one.jsonl", "broken.jsonl"], "broken.jsonl: line 1"),
     ] {
         let output = desk.output(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && said.contains(told), "{said}");
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
     }
 }

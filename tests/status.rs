@@ -1,4 +1,4 @@
-//! How a drop folder stands: the same for `dropmill status` and `/status`, and what `watch` prints.
+//! The state of a drop folder: the same in `dropmill status` and `/status`, and the output of `watch`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -16,7 +16,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-/// A `watch` whose lines are for people.
+/// A `watch` that prints lines for people.
 struct Watch {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
@@ -32,7 +32,7 @@ impl Watch {
         Self { child, out, err }
     }
 
-    /// Reads standard error until a line has this in it; all that came.
+    /// Reads standard error until a line contains this text; returns everything that was read.
     fn until(&mut self, wanted: &str) -> String {
         let mut said = String::new();
         while !said.contains(wanted) {
@@ -64,7 +64,7 @@ fn status(desk: &Desk, more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Two inputs, and seven entries that are none.
+/// Two inputs, and seven entries that are not inputs.
 fn mixed() -> Desk {
     let desk = mill::desk();
     desk.write("run.toml", mill::COUNT.replace("\"0s\"", "\"1h\"\nmin_bytes = \"1B\""));
@@ -80,7 +80,7 @@ fn mixed() -> Desk {
 }
 
 #[test]
-fn both_statuses_are_the_same_and_count_what_will_never_be_taken_apart() {
+fn both_statuses_are_equal_and_count_ignored_entries_separately() {
     let desk = mixed();
     let before = status(&desk, &[]);
     assert!(before.contains("not watched") && before.contains("\nwaiting     2\n"), "{before}");
@@ -89,11 +89,11 @@ fn both_statuses_are_the_same_and_count_what_will_never_be_taken_apart() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut watch = Watch::start(&desk, &["--set", &format!("watch.listen={address}")]);
     watch.until("ready");
-    let (told, answered) = (status(&desk, &[]), ask(&address, "/status"));
-    assert_eq!(told, answered);
+    let (printed, answered) = (status(&desk, &[]), ask(&address, "/status"));
+    assert_eq!(printed, answered);
     let path = |name: &str| fs::canonicalize(desk.path(name)).unwrap().display().to_string();
     let holder = format!("{}: watched by pid {} since ", path("drop"), watch.child.id());
-    assert!(told.starts_with(&holder), "{told}");
+    assert!(printed.starts_with(&holder), "{printed}");
     let expected = [
         "waiting     2".to_owned(),
         "running     0".into(),
@@ -106,12 +106,12 @@ fn both_statuses_are_the_same_and_count_what_will_never_be_taken_apart() {
         "            1: a symbolic link: links are not followed, put the file itself here".into(),
         "            1: smaller than watch.min_bytes".into(),
     ];
-    assert_eq!(told.lines().skip(1).collect::<Vec<_>>(), expected);
+    assert_eq!(printed.lines().skip(1).collect::<Vec<_>>(), expected);
     let json: Value = serde_json::from_str(&status(&desk, &["--json"])).unwrap();
     assert_eq!((&json["waiting"], &json["at_work"], &json["done"]), (&2.into(), &0.into(), &0.into()));
     assert_eq!(json["left_alone"][0], json!({ "why": "matches watch.ignore", "count": 3 }));
 
-    // Other rules, other counts: what is waited for, and what is looked into.
+    // With other settings the counts are different: what is waiting, and which folders are searched.
     for (set, waiting, left) in [
         ("watch.recursive=true", 4, 6),
         ("watch.marker=.done", 0, 9),
@@ -130,12 +130,12 @@ fn a_folder_among_files_is_named_once() {
     let desk = mixed();
     let mut watch = Watch::start(&desk, &["--set", "watch.rescan=1s"]);
     let mut said = watch.until("left in the drop folder: album: a folder: watch.recursive");
-    // Its files change, and the whole folder is looked at again, twice: the second time after it was away.
+    // Its files change, and the whole folder is scanned again, twice: the second time after it was away.
     put(&desk, "album/three.txt", "3");
     fs::rename(desk.path("drop"), desk.path("moved")).unwrap();
     said += &watch.until("waiting: ");
     fs::rename(desk.path("moved"), desk.path("drop")).unwrap();
-    said += &watch.until("going on");
+    said += &watch.until("resumed");
     put(&desk, "last", "x");
     std::os::unix::fs::symlink("nowhere", desk.path("drop/last-link")).unwrap();
     said += &watch.until("last-link");
@@ -145,7 +145,7 @@ fn a_folder_among_files_is_named_once() {
     }
 }
 
-/// `2026-03-02T10:11:12Z`, and what follows.
+/// Returns the rest of a line that begins with a time such as `2026-03-02T10:11:12Z`.
 fn after_time(line: &str) -> &str {
     let (time, rest) = line.split_once(' ').unwrap_or_else(|| panic!("{line}"));
     let shape: String =
@@ -178,7 +178,7 @@ fn lines_of_watch_carry_the_time_and_the_folder_of_the_result() {
     drop(watch);
     put(&desk, "c.txt", "x");
     let mut mill = Mill::start(&desk, &[]);
-    // A daemon that was killed right after it said so says so again.
+    // A daemon that was killed right after it printed a line prints the line again after a restart.
     let finished = mill.until(|said| said["kind"] == "finished" && said["input"] == "c.txt").unwrap();
     assert_eq!(after_time(&format!("{} ", finished["at"].as_str().unwrap())), "");
     assert_eq!(finished["place"], place("done/c.txt"));
@@ -186,7 +186,7 @@ fn lines_of_watch_carry_the_time_and_the_folder_of_the_result() {
 }
 
 #[test]
-fn keys_that_watch_does_not_use_are_named_once_and_are_no_mistake() {
+fn keys_that_watch_does_not_use_are_reported_once_without_failing() {
     let desk = mill::desk();
     let notes = |desk: &Desk, more: &[&str]| {
         let mut watch = Watch::start(desk, more);
@@ -196,14 +196,14 @@ fn keys_that_watch_does_not_use_are_named_once_and_are_no_mistake() {
     assert_eq!(notes(&desk, &[]), Vec::<String>::new());
     let more = "[input]\nfiles = [\"*\"]\n[output]\nlayout = \"by-input\"\n[cleanup]\njob = \"always\"\npool = \"always\"\n";
     desk.write("run.toml", format!("{}{more}", mill::COUNT));
-    // One of them is what it is by default: it is set all the same.
+    // One of them has its default value: it is set all the same.
     let expected = "run.toml: watch does not use cleanup.job, input.files, output.layout";
     assert_eq!(notes(&desk, &[]), [expected]);
     assert_eq!(
         notes(&desk, &["--set", "output.directory=elsewhere"]),
         ["run.toml: watch does not use cleanup.job, input.files, output.directory, output.layout"]
     );
-    // Whatever the file is written in.
+    // The same for another format of the run file.
     let text = "run: {name: mill}\ntask: {shell: \"true\"}\nwatch: {directory: drop}\noutput: {}\n";
     desk.write("run.yaml", text);
     let mut command = desk.dropmill(&["watch", "run.yaml"]);

@@ -1,4 +1,4 @@
-//! What we ended is unfinished: what its task left until then looks like a result, and is none.
+//! Tasks that we ended are unfinished: their output looks like a result but is not one.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{Desk, Going, mill::PATIENCE, run_file};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// Writes half a result, says so, and writes the other half once it may: never, in a first run.
+/// Writes half a result, reports that, and writes the other half if it may: never in a first run.
 const HALVES: &str = r#"["/bin/sh", "-c", """
 trap '' TERM
 echo first > up.out
@@ -26,7 +26,7 @@ fn desk(more: &str) -> Desk {
     desk
 }
 
-/// Waits until all tasks have written their halves.
+/// Waits until all tasks have written the first half.
 fn all_began(desk: &Desk, run: &mut Going) {
     run.until("task_running");
     let until = Instant::now() + PATIENCE;
@@ -37,7 +37,7 @@ fn all_began(desk: &Desk, run: &mut Going) {
 }
 
 #[test]
-fn half_a_result_is_not_delivered_and_the_next_run_puts_the_whole_one_in_its_place() {
+fn half_a_result_is_not_delivered_and_the_next_run_delivers_the_whole_one() {
     let desk = desk("");
     let mut run = desk.start("run.toml");
     all_began(&desk, &mut run);
@@ -46,7 +46,7 @@ fn half_a_result_is_not_delivered_and_the_next_run_puts_the_whole_one_in_its_pla
     said.exited(130);
     assert_eq!(said.report["tasks"]["unfinished"], 3, "{:#}", said.report);
     assert_eq!(desk.files("out"), Vec::<String>::new());
-    // It is not thrown away either.
+    // It is not deleted either.
     assert!(said.report["left_behind"].to_string().contains("container/"), "{:#}", said.report);
 
     desk.write("go", "");
@@ -69,7 +69,7 @@ fn a_deadline_of_the_run_delivers_no_half_results() {
 }
 
 #[test]
-fn killed_after_it_was_told_to_end_it_delivers_no_half_results_either() {
+fn a_run_killed_after_an_interrupt_delivers_no_half_results() {
     let desk = desk("");
     let mut run = desk.start("run.toml");
     all_began(&desk, &mut run);

@@ -1,4 +1,5 @@
-//! The drop folder: a file is put there, its result appears; nothing is lost, nothing comes twice.
+//! The drop folder: a file is put there, and its result appears; nothing is lost, and nothing is
+//! delivered twice.
 
 mod common;
 
@@ -18,7 +19,7 @@ use std::{
 };
 
 #[test]
-fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
+fn a_dropped_file_gets_its_result_or_the_reason_of_its_failure() {
     let desk = desk();
     put(&desk, "early.txt", "12345");
     let mut mill = Mill::start(&desk, &[]);
@@ -38,7 +39,7 @@ fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
         serde_json::from_slice(&desk.output(&["status", "run.toml", "--json"]).stdout).unwrap();
     assert!(status["holder"].as_str().unwrap().starts_with("pid "), "{status}");
     assert_eq!((&status["done"], &status["failed"], &status["at_work"]), (&2.into(), &1.into(), &0.into()));
-    // Put back, under another name: it is a file like any other.
+    // After it is put back under another name, it is a file like any other.
     fs::rename(desk.path("failed/bad.txt/bad.txt"), desk.path("drop/good.txt")).unwrap();
     assert_eq!(mill.finished(1)["good.txt"], "done");
     assert_eq!(mill.end(), Some(0));
@@ -48,10 +49,10 @@ fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
 }
 
 #[test]
-fn the_same_name_again_is_another_file_and_replaces_nothing() {
+fn a_second_file_with_the_same_name_replaces_nothing() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &[]);
-    // Of the longest name there may be, the end goes where a number has no room.
+    // In the longest possible name, the number replaces its last characters.
     let long = "n".repeat(255);
     for content in ["1", "22", "333"] {
         put(&desk, "a.txt", content);
@@ -68,11 +69,11 @@ fn the_same_name_again_is_another_file_and_replaces_nothing() {
 }
 
 #[test]
-fn however_often_it_is_killed_every_file_comes_out_once() {
+fn every_file_has_one_result_however_often_the_daemon_is_killed() {
     let desk = desk();
     let files = 40;
     let mut put_so_far = 0;
-    // Each life is killed after it has finished a few more files, the next ones come meanwhile.
+    // Each process is killed after it has finished a few more files; meanwhile the next files arrive.
     for life in 0..8 {
         for _ in 0..5 {
             put(&desk, format!("{put_so_far:03}.txt"), &"x".repeat(put_so_far));
@@ -104,7 +105,7 @@ fn however_often_it_is_killed_every_file_comes_out_once() {
 }
 
 #[test]
-fn killed_while_its_pool_had_no_nodes_it_asks_for_them_again() {
+fn a_daemon_killed_while_its_pool_has_no_nodes_requests_them_again() {
     let desk = Desk::new();
     desk.write("run.toml", COUNT.replace("[watch]", "[watch]\nidle = \"1ms\""));
     fs::create_dir(desk.path("drop")).unwrap();
@@ -120,7 +121,7 @@ fn killed_while_its_pool_had_no_nodes_it_asks_for_them_again() {
 }
 
 #[test]
-fn a_pool_has_as_many_nodes_as_its_files_keep_busy_and_grows_with_them() {
+fn a_pool_grows_with_the_number_of_files() {
     let desk = desk();
     let shell = format!(
         "task.shell=while ! test -e {}; do sleep 0.01; done; echo x > bytes.txt",
@@ -143,7 +144,7 @@ fn a_pool_has_as_many_nodes_as_its_files_keep_busy_and_grows_with_them() {
 }
 
 #[test]
-fn a_pool_that_no_run_will_ask_for_again_is_deleted() {
+fn a_pool_that_is_no_longer_used_is_deleted() {
     let desk = Desk::new();
     let text = COUNT.replace("[watch]", "[watch]\nidle = \"1ms\"");
     desk.write("run.toml", &text);
@@ -170,7 +171,7 @@ fn a_pool_that_no_run_will_ask_for_again_is_deleted() {
 }
 
 #[test]
-fn a_run_file_that_is_read_again_rules_the_next_run_and_says_what_takes_a_new_start() {
+fn a_reloaded_run_file_applies_to_the_next_run_and_names_keys_for_the_next_start() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &[]);
     put(&desk, "one", "1");
@@ -186,7 +187,7 @@ fn a_run_file_that_is_read_again_rules_the_next_run_and_says_what_takes_a_new_st
     assert_eq!(mill.finished(1)["two"], "done");
     assert_eq!(desk.read("done/one/stdout.txt"), "");
     assert_eq!(desk.read("done/two/stdout.txt"), "changed\n");
-    // Nonsense changes nothing.
+    // A run file with mistakes changes nothing.
     desk.write("run.toml", "[pool");
     mill.signal(Signal::HUP);
     put(&desk, "three", "3");
@@ -195,7 +196,7 @@ fn a_run_file_that_is_read_again_rules_the_next_run_and_says_what_takes_a_new_st
 }
 
 #[test]
-fn a_service_manager_hears_that_it_is_ready_well_and_stopping() {
+fn a_service_manager_is_notified_of_ready_healthy_and_stopping() {
     let desk = desk();
     let path = desk.path("manager");
     let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -204,9 +205,9 @@ fn a_service_manager_hears_that_it_is_ready_well_and_stopping() {
         [("NOTIFY_SOCKET", path.as_os_str()), ("WATCHDOG_USEC", OsStr::new("2000"))];
     let mill = Mill::start_with(&desk, "state", &[], &variables);
     let hear = |wanted: &str| loop {
-        let mut told = [0; 4096];
-        let length = manager.recv(&mut told).unwrap();
-        if std::str::from_utf8(&told[..length]).unwrap().lines().any(|line| line.starts_with(wanted)) {
+        let mut message = [0; 4096];
+        let length = manager.recv(&mut message).unwrap();
+        if std::str::from_utf8(&message[..length]).unwrap().lines().any(|line| line.starts_with(wanted)) {
             return;
         }
     };
@@ -228,14 +229,14 @@ fn two_daemons_on_one_folder_share_its_files() {
     }
     let done = desk.path("done");
     let [one, two] = mills;
-    // Whatever the first does not take, the second does; how many, only they know.
+    // The second daemon takes the files that the first does not take; the number is not predictable.
     while names(&done).len() < files {
         std::thread::yield_now();
     }
     assert_eq!((one.end(), two.end()), (Some(0), Some(0)));
     assert_eq!(names(&done).len(), files, "each once: {:?}", names(&done));
     assert!(!names(&done).iter().any(|name| name.contains('~')));
-    // A second daemon on the same state is told who holds it.
+    // A second daemon with the same state folder reports who uses it.
     let _held = Mill::start_in(&desk, "one", &[]);
     let mut command = desk.dropmill(&["watch", "run.toml"]);
     command.env_remove("DROPMILL_STATE");
@@ -254,7 +255,7 @@ fn two_daemons_on_one_folder_share_its_files() {
 }
 
 #[test]
-fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
+fn every_hostile_entry_is_processed_or_reported_and_nothing_else_is_changed() {
     let desk = desk();
     let long = "n".repeat(255);
     let hostile: Vec<PathBuf> = [
@@ -274,7 +275,7 @@ fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
         "\u{202e}txt.exe".as_bytes(),
         b"A.txt",
         b"a.txt",
-        // One letter, composed and in two parts: two names.
+        // One letter, composed and decomposed: two names.
         "\u{e9}.txt".as_bytes(),
         "e\u{301}.txt".as_bytes(),
         b"back\\slash",
@@ -292,7 +293,7 @@ fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
         put(&desk, name, "x");
     }
     put(&desk, "empty", "");
-    // Kinds that cannot be inputs, and names that producers use while they write.
+    // Kinds of entries that cannot be inputs, and names that programs use for files in progress.
     let drop = desk.path("drop");
     desk.write("outside.txt", "untouched");
     std::os::unix::fs::symlink(desk.path("outside.txt"), drop.join("link")).unwrap();
@@ -308,9 +309,9 @@ fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
     assert!(finished.values().all(|outcome| outcome == "done"), "{finished:#?}");
     mill.signal(Signal::TERM);
     while mill.until(|_| true).is_some() {}
-    let told = mill.stderr();
+    let printed = mill.stderr();
     for name in ["link", "dangling", "pipe"] {
-        assert!(told.contains(&format!("left in the drop folder: {name}: ")), "{name}: {told}");
+        assert!(printed.contains(&format!("left in the drop folder: {name}: ")), "{name}: {printed}");
     }
     for name in &hostile {
         let place = desk.path("done").join(name);
@@ -336,7 +337,7 @@ fn with_markers_a_file_is_taken_only_when_its_marker_is_there() {
 }
 
 #[test]
-fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() {
+fn a_file_that_was_processed_before_can_be_skipped_or_quarantined() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &["--set", "watch.duplicates=skip"]);
     put(&desk, "a.txt", "same");
@@ -351,7 +352,7 @@ fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() 
     let again: Value = serde_json::from_str(&desk.read("done/a.txt~2/result.json")).unwrap();
     assert_eq!(again["same_as"]["task"], first["task"]);
     assert_eq!(mill.end(), Some(0));
-    // Another life remembers.
+    // The file is remembered after a restart.
     let mut mill = Mill::start(&desk, &["--set", "watch.duplicates=quarantine"]);
     put(&desk, "b.txt", "same");
     assert_eq!(mill.finished(1)["b.txt"], "failed");
@@ -360,11 +361,11 @@ fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() 
 }
 
 #[test]
-fn a_folder_is_one_input_with_everything_in_it_if_that_is_asked_for() {
+fn a_folder_can_be_one_input_with_everything_in_it() {
     let desk = desk();
     let shell = r#"task.shell=find "$DROPMILL_INPUT" -type f -exec cat {} + | wc -c > bytes.txt; test -f "$DROPMILL_INPUT/deep/a b.txt""#;
     let more = ["--set", "watch.unit=directory", "--set", shell, "--set", "watch.duplicates=skip"];
-    // A folder moves here as careful producers move it, with everything in it.
+    // A complete folder is moved here with everything in it, as careful producers do.
     let album = |name: &str, content: &str| {
         desk.write("coming/deep/a b.txt", content);
         desk.write("coming/.hidden", "12");
@@ -381,16 +382,16 @@ fn a_folder_is_one_input_with_everything_in_it_if_that_is_asked_for() {
     assert_eq!(mill.finished(1)["late"], "duplicate");
     album("late", "other");
     assert_eq!(mill.finished(1)["late"], "done");
-    // What cannot be an input stays, and is named.
+    // Entries that cannot be inputs stay and are reported.
     desk.write("coming/file", "x");
     std::os::unix::fs::symlink("/etc/passwd", desk.path("coming/link")).unwrap();
     fs::rename(desk.path("coming"), desk.path("drop/linked")).unwrap();
     put(&desk, "plain.txt", "x");
     album("last", "x");
     assert_eq!(mill.finished(1)["last"], "done");
-    let told = mill.stderr();
-    for text in ["linked: it holds link, which is a symbolic link", "plain.txt: a file"] {
-        assert!(told.contains(text), "{text}: {told}");
+    let printed = mill.stderr();
+    for text in ["linked: it contains link, which is a symbolic link", "plain.txt: a file"] {
+        assert!(printed.contains(text), "{text}: {printed}");
     }
     assert_eq!(names(&desk.path("drop")), ["linked", "plain.txt"]);
     let wrong =
@@ -401,7 +402,7 @@ fn a_folder_is_one_input_with_everything_in_it_if_that_is_asked_for() {
 #[test]
 fn files_that_are_gathered_make_one_run_and_the_next_ones_another() {
     let desk = desk();
-    // Nothing is quiet for an hour: three are a batch.
+    // No pause of an hour occurs: three files start a batch.
     let more = ["--set", "watch.gather=1h", "--set", "watch.roll_after=3"];
     let mut mill = Mill::start(&desk, &more);
     let run_of = |name: &str| {
@@ -425,12 +426,12 @@ fn files_that_are_gathered_make_one_run_and_the_next_ones_another() {
 }
 
 #[test]
-fn a_notice_that_was_cut_off_is_told_by_the_next_start_under_the_same_id_and_then_no_more() {
+fn an_interrupted_notification_is_sent_once_more_with_the_same_id_after_a_restart() {
     let desk = desk();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("notify.url=http://{}/", listener.local_addr().unwrap());
     let more = ["--set", &url, "--set", "notify.timeout=60s"];
-    // Whoever is told; an answer only if it is let finish.
+    // The receiver of notifications; it responds only if it may finish.
     let heard = |answers: bool| {
         let (mut stream, _) = listener.accept().unwrap();
         let (mut id, mut line) = (String::new(), String::new());
@@ -462,7 +463,7 @@ fn a_notice_that_was_cut_off_is_told_by_the_next_start_under_the_same_id_and_the
     let (second, _) = heard(true);
     assert_ne!(second, first);
     assert_eq!(mill.end(), Some(0));
-    // Everybody was told of both: the next file is the next that is heard of.
+    // Both notifications were sent: the next one is about the next file.
     let mut mill = Mill::start(&desk, &more);
     put(&desk, "c.txt", "x");
     mill.finished(1);
@@ -472,7 +473,7 @@ fn a_notice_that_was_cut_off_is_told_by_the_next_start_under_the_same_id_and_the
 }
 
 #[test]
-fn folders_in_it_are_looked_into_if_that_is_asked_for() {
+fn subfolders_can_be_searched_for_files() {
     let desk = desk();
     desk.write("drop/deep/down/a.txt", "abc");
     let mut mill = Mill::start(&desk, &["--set", "watch.recursive=true"]);
@@ -484,7 +485,7 @@ fn folders_in_it_are_looked_into_if_that_is_asked_for() {
 }
 
 #[test]
-fn what_runs_when_it_is_told_to_stop_is_ended_in_order_and_done_by_the_next_start() {
+fn tasks_that_a_stop_ends_are_done_after_the_next_start() {
     let desk = desk();
     desk.write("run.toml", COUNT.replace("case ", "while test -e $HOLD; do sleep 0.05; done; case "));
     let hold = desk.path("hold");
@@ -505,7 +506,7 @@ fn what_runs_when_it_is_told_to_stop_is_ended_in_order_and_done_by_the_next_star
 }
 
 #[test]
-fn folders_that_overlap_are_refused_before_anything_is_made() {
+fn overlapping_folders_are_rejected_before_anything_is_created() {
     let desk = desk();
     for (set, key) in [
         ("watch.done=drop/done", "watch.done"),

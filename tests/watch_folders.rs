@@ -1,5 +1,5 @@
-//! What happens to the folders of a daemon while it works: taken away, replaced, on other file systems, with files in
-//! them that nobody wants.
+//! Folders of a daemon that change while it works: removed, replaced, on other file systems, with
+//! unwanted files in them.
 
 mod common;
 
@@ -8,20 +8,20 @@ use rustix::process::Signal;
 use std::{fs, path::Path};
 
 #[test]
-fn a_state_folder_that_is_taken_away_ends_it_and_nothing_is_begun_anew() {
+fn a_removed_state_folder_ends_the_daemon_and_no_new_state_is_created() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &[]);
     put(&desk, "one", "1");
     assert_eq!(mill.finished(1)["one"], "done");
-    // Moved, so that whatever is written to files that are open still finds its place.
+    // It is moved, so that writing to open files still succeeds.
     fs::rename(desk.path("state"), desk.path("moved")).unwrap();
     while mill.until(|_| true).is_some() {}
     assert_eq!(mill.child.wait().unwrap().code(), Some(3));
-    let told = mill.stderr();
-    assert!(told.contains("was removed or replaced"), "{told}");
+    let printed = mill.stderr();
+    assert!(printed.contains("was removed or replaced"), "{printed}");
     assert!(!desk.path("state").exists(), "no empty state in the place of the one that is lost");
     assert!(desk.processes().is_empty());
-    // Put back, everything goes on.
+    // After the folder is restored, everything resumes.
     fs::rename(desk.path("moved"), desk.path("state")).unwrap();
     let mut mill = Mill::start(&desk, &[]);
     put(&desk, "two", "2");
@@ -30,12 +30,12 @@ fn a_state_folder_that_is_taken_away_ends_it_and_nothing_is_begun_anew() {
 }
 
 #[test]
-fn another_folder_in_the_place_of_the_drop_folder_is_told_and_taken_from() {
+fn a_replaced_drop_folder_is_reported_and_used() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &["--set", "watch.rescan=50ms"]);
     put(&desk, "one", "1");
     assert_eq!(mill.finished(1)["one"], "done");
-    // As an unmount and a mount do; for a while there is none at all.
+    // This is how an unmount and a mount look; for a while there is no folder.
     fs::rename(desk.path("drop"), desk.path("away")).unwrap();
     desk.write("away/kept", "of the folder that went");
     desk.write("coming/two", "22");
@@ -44,12 +44,12 @@ fn another_folder_in_the_place_of_the_drop_folder_is_told_and_taken_from() {
     assert_eq!(names(&desk.path("away")), ["kept"]);
     mill.signal(Signal::TERM);
     while mill.until(|_| true).is_some() {}
-    let told = mill.stderr();
-    assert!(told.contains("another folder is in its place"), "{told}");
+    let printed = mill.stderr();
+    assert!(printed.contains("another folder is in its place"), "{printed}");
 }
 
 #[test]
-fn work_and_results_on_another_file_system_come_out_alike() {
+fn work_and_results_on_another_file_system_give_the_same_results() {
     let desk = desk();
     let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
     if !Path::new("/dev/shm").is_dir() || device(Path::new("/dev/shm")) == device(&desk.path("drop")) {
@@ -59,7 +59,7 @@ fn work_and_results_on_another_file_system_come_out_alike() {
     let other = tempfile::tempdir_in("/dev/shm").unwrap();
     let set = |name: &str| format!("watch.{name}={}", other.path().join(name).display());
     let moved = ["work", "done", "failed"].map(set);
-    // Taken to the other file system; and then, from there, back to this one.
+    // Files are moved to the other file system; then from there back to this one.
     let all: Vec<&str> = moved.iter().flat_map(|set| ["--set", set.as_str()]).collect();
     for (arguments, root) in [(&all[..], other.path().to_owned()), (&all[..2], desk.path("."))] {
         let mut mill = Mill::start(&desk, arguments);
@@ -80,7 +80,7 @@ fn work_and_results_on_another_file_system_come_out_alike() {
 }
 
 #[test]
-fn files_that_are_too_large_or_linked_elsewhere_stay_and_are_named_if_that_is_asked_for() {
+fn files_that_are_too_large_or_hard_linked_can_be_left_and_reported() {
     let desk = desk();
     fs::File::create(desk.path("drop/sparse")).unwrap().set_len(1 << 40).unwrap();
     desk.write("outside", "also somewhere else");
@@ -91,20 +91,23 @@ fn files_that_are_too_large_or_linked_elsewhere_stay_and_are_named_if_that_is_as
     assert_eq!(mill.finished(1)["plain"], "done");
     mill.signal(Signal::TERM);
     while mill.until(|_| true).is_some() {}
-    let told = mill.stderr();
-    assert!(told.contains("left in the drop folder: sparse: larger than watch.max_file_bytes"), "{told}");
-    assert!(told.contains("left in the drop folder: linked: a hard link"), "{told}");
+    let printed = mill.stderr();
+    assert!(
+        printed.contains("left in the drop folder: sparse: larger than watch.max_file_bytes"),
+        "{printed}"
+    );
+    assert!(printed.contains("left in the drop folder: linked: a hard link"), "{printed}");
     assert_eq!(names(&desk.path("drop")), ["linked", "sparse"]);
 }
 
 #[test]
-fn told_to_stop_twice_it_ends_at_once_whatever_goes_on() {
+fn a_second_stop_signal_ends_the_daemon_at_once() {
     let desk = desk();
     desk.write("run.toml", COUNT.replace("case ", "trap '' TERM; sleep 600; case "));
     let mut mill = Mill::start(&desk, &["--set", "watch.drain=1h"]);
     put(&desk, "held", "1");
     mill.until(|said| said["kind"] == "task_running").unwrap();
-    // Two of one kind may arrive as one.
+    // Two signals of one kind may arrive as one.
     mill.signal(Signal::TERM);
     mill.signal(Signal::INT);
     while mill.until(|_| true).is_some() {}

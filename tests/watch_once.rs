@@ -1,4 +1,5 @@
-//! The drop folder under writers, refusals and restarts: each file comes out exactly once, whole, under its name.
+//! The drop folder with slow writers, rejected uploads and restarts: each file has exactly one complete
+//! result under its name.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -16,7 +17,7 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-/// A gate that tasks wait at: a FIFO that the test opens.
+/// Creates a FIFO that tasks wait for and the test opens.
 fn gated(desk: &Desk) -> String {
     let gate = desk.path("gate");
     rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
@@ -24,15 +25,15 @@ fn gated(desk: &Desk) -> String {
     COUNT.replace("case $DROPMILL", &format!("cat {}; case $DROPMILL", gate.display()))
 }
 
-/// Lets one task through the gate, once it has come there.
+/// Lets one task continue, as soon as it waits for the FIFO.
 fn open_gate(desk: &Desk) {
     fs::OpenOptions::new().write(true).open(desk.path("gate")).unwrap();
 }
 
 #[test]
-fn a_file_whose_upload_was_refused_comes_out_once_over_kills_and_stops() {
+fn a_file_with_rejected_uploads_has_one_result_over_kills_and_stops() {
     let desk = desk();
-    // Three uploads are refused, each closes a task; the daemon is killed, and stopped, between them.
+    // Three uploads are rejected, and each closes a task; the daemon is killed, and stopped, between them.
     desk.write(
         "refusals.toml",
         "[[fault]]\non = [\"put blob\"]\nsubject = \"*/a-txt-*\"\ndo = \"status\"\nstatus = 400\ncode = \"InvalidInput\"\ntimes = 3\n",
@@ -72,11 +73,14 @@ fn a_file_that_is_written_to_while_its_task_runs_is_done_again_as_a_whole() {
         let mut writer = fs::File::create(desk.path("drop/scan.txt")).unwrap();
         writer.write_all(b"page 1\npage 2\n").unwrap();
         mill.until(|said| said["kind"] == "task_submitted").unwrap();
-        // The writer paused for longer than stable_for; now it goes on, while the task runs.
+        // The writer paused for longer than stable_for; now it continues while the task runs.
         writer.write_all(b"page 3\n").unwrap();
         open_gate(&desk);
         let withdrawn = mill.until(|said| said["kind"] == "file_withdrawn").unwrap();
-        assert!(withdrawn["payload"]["reason"].as_str().unwrap().contains("written to"), "{withdrawn}");
+        assert!(
+            withdrawn["payload"]["reason"].as_str().unwrap().contains("was changed after"),
+            "{withdrawn}"
+        );
         assert!(!desk.path("done/scan.txt").exists(), "no result of two pages is delivered");
         drop(writer);
         open_gate(&desk);
@@ -90,7 +94,7 @@ fn a_file_that_is_written_to_while_its_task_runs_is_done_again_as_a_whole() {
 }
 
 #[test]
-fn outputs_that_are_called_like_our_notes_keep_their_content() {
+fn outputs_with_the_names_of_our_notes_keep_their_content() {
     let desk = desk();
     let outputs = "echo own > result.json; echo own > reason.json; echo own > a.txt; case ";
     let run = COUNT.replace("case ", outputs).replace("[\"bytes.txt\"]", "[\"*.json\", \"a.txt\"]");
@@ -114,7 +118,7 @@ fn outputs_that_are_called_like_our_notes_keep_their_content() {
     assert_eq!(desk.read("done/a.txt/a.txt~input"), "input");
 }
 
-/// Answers a question on a listening address with the whole response.
+/// Returns the whole response to a request.
 fn ask(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
@@ -124,8 +128,8 @@ fn ask(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn health_and_orders_are_answered_while_the_service_cannot_be_reached() {
-    // Connections are accepted by the kernel; no answer ever comes.
+fn health_and_signals_work_while_the_service_is_unreachable() {
+    // The kernel accepts connections; no response ever comes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let service = silent.local_addr().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -157,7 +161,7 @@ storage_key = {{ env = "KEY" }}
     assert!(ask(&listen, "/status").contains("running     1"), "{}", ask(&listen, "/status"));
     mill.signal(Signal::TERM);
     mill.signal(Signal::INT);
-    // Were the order not carried out at once, this would last for watch.drain.
+    // If the signal were not handled at once, this would last for watch.drain.
     while mill.until(|_| true).is_some() {}
     assert_eq!(mill.child.wait().unwrap().code(), Some(0));
     assert_eq!(desk.files("work").len(), 1, "the file waits for the next start");
@@ -171,7 +175,7 @@ fn the_daemon_does_not_take_its_own_files() {
         let output = desk.output(&["watch", file]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.contains("lies in the drop folder") && error.contains(what), "{error}");
+        assert!(error.contains("is in the drop folder") && error.contains(what), "{error}");
         assert!(desk.path(file).exists());
     };
     let own = |directory: &str| COUNT.replace("directory = \"drop\"", &format!("directory = {directory:?}"));
@@ -186,7 +190,7 @@ fn the_daemon_does_not_take_its_own_files() {
     refused(own("../alias") + apart, "drop/run.toml", "the run file");
     desk.write("drop/tool.sh", "#!/bin/sh\n");
     refused(COUNT.to_owned() + "[application]\nfiles = [\"drop/tool.sh\"]\n", "run.toml", "application");
-    // What is not an input is not taken: the run file may lie beside the inputs then.
+    // Files that are not inputs are not taken: the run file may then be beside the inputs.
     desk.write("drop/only.toml", own(".") + apart + "include = [\"*.pdf\"]\n");
     let checked = desk.output(&["status", "drop/only.toml"]);
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
@@ -202,7 +206,7 @@ fn only_included_names_and_files_that_are_long_enough_are_inputs() {
         put(&desk, name, content);
     }
     assert_eq!(mill.finished(1)["a.pdf"], "done");
-    // The placeholder is filled: one result.
+    // The placeholder file gets its content: one result.
     fs::write(desk.path("drop/empty.pdf"), "123").unwrap();
     assert_eq!(mill.finished(1)["empty.pdf"], "done");
     assert_eq!(mill.end(), Some(0));

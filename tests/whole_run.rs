@@ -1,4 +1,4 @@
-//! Whole runs on the embedded service, with real processes, as a user would start them.
+//! Whole runs on the embedded service, with real processes, as users start them.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn every_input_has_its_result_and_nothing_is_left() {
 }
 
 #[test]
-fn a_second_run_and_two_at_once_keep_their_hands_off_each_other() {
+fn a_second_run_and_two_concurrent_runs_do_not_affect_each_other() {
     let desk = Desk::new();
     desk.write("data/a.txt", "1\n2\n");
     desk.write("run.toml", counting(""));
@@ -71,7 +71,7 @@ fn results_that_differ_are_kept_side_by_side() {
 }
 
 #[test]
-fn hostile_names_are_only_names() {
+fn hostile_file_names_are_never_executed() {
     let desk = Desk::new();
     let names = [
         "a & whoami $(id) 'x\" %PATH% ü.txt",
@@ -108,7 +108,7 @@ fn no_output_reaches_the_staging_folder_of_another_task_and_none_is_lost() {
     for layout in ["flat", "by-input"] {
         let desk = Desk::new();
         desk.write("data/a.txt", "a").write("data/b.txt", "b").write("data/.dropmill-x/c.txt", "c");
-        // Each puts files where every other is staged, in several spellings.
+        // Each task writes files to the staging folders of all others, in several spellings.
         let command = r#"["/bin/sh", "-c", "for task in $TASKS; do for ours in .dropmill .DROPMILL; do mkdir -p $ours-$DROPMILL_RUN/$task; cp \"$DROPMILL_INPUT\" $ours-$DROPMILL_RUN/$task/$DROPMILL_INPUT_NAME; cp \"$DROPMILL_INPUT\" $ours-$DROPMILL_RUN/$task/stdout.txt; done; done; cp \"$DROPMILL_INPUT\" own-$DROPMILL_INPUT_NAME"]"#;
         let file = run_file(command, &format!("layout = \"{layout}\"\n[task.env]\nTASKS = \"none\"\n"));
         let file = file
@@ -140,7 +140,7 @@ fn no_output_reaches_the_staging_folder_of_another_task_and_none_is_lost() {
             expected.extend(["stdout.txt", "stderr.txt"].map(|kind| format!("{stream}{kind}")));
         }
         if layout == "flat" {
-            // All three have this one: kept side by side.
+            // All three tasks have this file: all versions are kept under different names.
             for (task, ours) in tasks.iter().flat_map(|task| [(task, "%2Edropmill"), (task, "%2EDROPMILL")]) {
                 let stdout = ["stdout.txt", "stdout~2.txt", "stdout~3.txt"];
                 expected.extend(stdout.map(|name| format!("{ours}-{run}/{task}/{name}")));
@@ -155,7 +155,7 @@ fn no_output_reaches_the_staging_folder_of_another_task_and_none_is_lost() {
 }
 
 #[test]
-fn a_task_that_fails_tells_why_and_its_outputs_come_home() {
+fn a_failed_task_reports_the_cause_and_its_outputs_are_delivered() {
     let desk = Desk::new();
     desk.write("data/good.txt", "good").write("data/bad.txt", "bad");
     let command = r#"["/bin/sh", "-c", "echo said; echo wrong >&2; echo kept > part.txt; grep -q good \"$DROPMILL_INPUT\" || exit 3"]"#;
@@ -181,7 +181,7 @@ fn a_task_that_fails_tells_why_and_its_outputs_come_home() {
     }
 }
 
-/// Fails twice with a leaving each, and succeeds with a result of its own; says what it found before it.
+/// Fails twice and leaves a file each time, then succeeds with its own result; prints what it found before.
 const THIRD_TIME_LUCKY: &str = r#"["/bin/sh", "-c", """
 echo x >> COUNTER; try=$(wc -l < COUNTER)
 found=$(ls); echo "$found" > found-$try.txt; echo $try > r.txt
@@ -189,7 +189,7 @@ echo tried $try >&2; test $try -ge 3 || exit 7
 """]"#;
 
 #[test]
-fn each_attempt_begins_in_an_empty_folder_and_only_the_last_ones_result_comes_home() {
+fn each_attempt_begins_in_an_empty_folder_and_only_the_last_result_is_delivered() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     desk.write("tries", "");
@@ -200,8 +200,11 @@ fn each_attempt_begins_in_an_empty_folder_and_only_the_last_ones_result_comes_ho
     said.exited(0);
     let retries: Vec<_> = said.of("task_ended").iter().map(|ended| ended["retries"].clone()).collect();
     assert_eq!(retries, [0, 1, 2]);
-    let retried: Vec<_> =
-        said.of("task_retried").iter().map(|told| (told["attempt"].clone(), told["cause"].clone())).collect();
+    let retried: Vec<_> = said
+        .of("task_retried")
+        .iter()
+        .map(|retry| (retry["attempt"].clone(), retry["cause"].clone()))
+        .collect();
     assert_eq!(retried, [(2.into(), "exit code 7".into()), (3.into(), "exit code 7".into())]);
     assert_eq!(said.report["results"][0]["retries"], 2);
     let folder = desk.path("out/data/a.txt");
@@ -214,7 +217,7 @@ fn each_attempt_begins_in_an_empty_folder_and_only_the_last_ones_result_comes_ho
     let last = ["found-3.txt", "r.txt", "stderr.txt", "stdout.txt"].map(str::to_owned);
     assert_eq!(names, [&streams[..], &last[..]].concat());
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    // The input is there, and nothing that an earlier attempt left.
+    // The input is there, and nothing from an earlier attempt.
     assert_eq!(read("found-3.txt"), "a.txt\n");
     assert_eq!(
         ["attempt-1.stderr.txt", "attempt-2.stderr.txt", "stderr.txt"].map(read),
@@ -223,7 +226,7 @@ fn each_attempt_begins_in_an_empty_folder_and_only_the_last_ones_result_comes_ho
 }
 
 #[test]
-fn after_its_last_attempt_a_task_has_failed_and_all_that_it_wrote_to_its_streams_is_kept() {
+fn after_its_last_attempt_a_task_has_failed_and_its_streams_are_kept() {
     let desk = Desk::new();
     for name in ["a.txt", "b.txt"] {
         desk.write(format!("data/{name}"), "");
@@ -260,7 +263,7 @@ fn a_start_task_that_fails_ends_the_run_with_its_stderr() {
 }
 
 #[test]
-fn a_command_that_is_not_there_and_a_task_without_its_output_fail_by_name() {
+fn a_missing_command_and_a_missing_output_fail_with_their_names() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     desk.write("missing.toml", run_file(r#"["/no/such/program"]"#, ""));
@@ -279,7 +282,7 @@ fn a_command_that_is_not_there_and_a_task_without_its_output_fail_by_name() {
 }
 
 #[test]
-fn a_task_that_outlives_its_limit_is_ended() {
+fn a_task_is_ended_at_its_time_limit() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     let command = r#"["/bin/sh", "-c", "sleep 600 & sleep 600"]"#;
@@ -291,7 +294,7 @@ fn a_task_that_outlives_its_limit_is_ended() {
 }
 
 #[test]
-fn a_deadline_ends_the_run_and_what_finished_is_home() {
+fn a_deadline_ends_the_run_and_finished_results_are_delivered() {
     let desk = Desk::new();
     desk.write("data/quick.txt", "").write("data/slow.txt", "slow");
     let command = r#"["/bin/sh", "-c", "if test -s \"$DROPMILL_INPUT\"; then sleep 600; fi; echo done"]"#;
@@ -308,7 +311,7 @@ fn a_deadline_ends_the_run_and_what_finished_is_home() {
 }
 
 #[test]
-fn ctrl_c_ends_tasks_and_pool_and_brings_home_what_finished() {
+fn ctrl_c_ends_tasks_and_pool_and_delivers_finished_results() {
     let desk = Desk::new();
     desk.write("data/quick.txt", "").write("data/slow.txt", "slow");
     let command = r#"["/bin/sh", "-c", "if test -s \"$DROPMILL_INPUT\"; then sleep 600; fi; echo done"]"#;
@@ -328,7 +331,7 @@ fn ctrl_c_ends_tasks_and_pool_and_brings_home_what_finished() {
 fn ctrl_c_twice_ends_at_once() {
     let desk = Desk::new();
     desk.write("data/slow.txt", "slow");
-    // It does not end when asked to.
+    // It ignores the request to end.
     let command = r#"["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"]"#;
     desk.write("run.toml", run_file(command, ""));
     let mut going = desk.start("run.toml");
@@ -342,7 +345,7 @@ fn ctrl_c_twice_ends_at_once() {
 }
 
 #[test]
-fn a_task_that_leaves_more_files_than_may_come_home_has_failed_with_that_reason() {
+fn a_task_with_too_many_output_files_fails_with_that_reason() {
     let desk = Desk::new();
     desk.write("data/few.txt", "3").write("data/many.txt", "4");
     let command = r#"["/bin/sh", "-c", "for i in $(seq $(cat \"$DROPMILL_INPUT\")); do : > $i.out; done"]"#;
@@ -354,5 +357,5 @@ fn a_task_that_leaves_more_files_than_may_come_home_has_failed_with_that_reason(
     assert_eq!(desk.files("out").iter().filter(|path| path.ends_with(".out")).count(), 3);
     let results = said.report["results"].as_array().unwrap();
     let many = results.iter().find(|result| result["input"].as_str().unwrap().contains("many")).unwrap();
-    assert!(many["cause"].as_str().unwrap().contains("more than 5 files"), "{many:#}");
+    assert!(many["cause"].as_str().unwrap().contains("more than 5 output files"), "{many:#}");
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a run file is said at its line, all at once, and nothing is called.
+//! Mistakes in a run file are reported with their lines, all at once, before any network call.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::Desk;
 use std::{io::ErrorKind, net::TcpListener};
 
-/// What `run FILE` says on standard error; it must refuse.
+/// Returns what `run FILE` prints on standard error; it must be rejected.
 #[track_caller]
 fn refused(desk: &Desk, file: &str, more: &[&str]) -> String {
     let arguments: Vec<&str> = ["run", file].iter().chain(more).copied().collect();
@@ -19,7 +19,7 @@ fn refused(desk: &Desk, file: &str, more: &[&str]) -> String {
 }
 
 #[test]
-fn every_mistake_is_told_at_its_line() {
+fn every_mistake_is_reported_with_its_line() {
     let desk = Desk::new();
     desk.write(
         "run.toml",
@@ -54,7 +54,7 @@ directory = "drop"
 }
 
 #[test]
-fn what_can_be_read_and_makes_no_sense_is_told_too() {
+fn readable_but_impossible_values_are_reported_too() {
     let desk = Desk::new();
     desk.write("data/a/x.txt", "").write("data/b/x.txt", "").write(
         "run.toml",
@@ -101,7 +101,7 @@ blob_endpoint = "not an address"
 }
 
 #[test]
-fn a_file_that_is_none_is_told() {
+fn unusable_run_files_are_reported() {
     let desk = Desk::new();
     desk.write("broken.toml", "[run\n")
         .write("broken.yaml", "run: [")
@@ -127,7 +127,7 @@ fn settings_of_the_command_line_and_the_environment_are_checked_like_the_file() 
 }
 
 #[test]
-fn a_wrong_file_makes_no_call() {
+fn a_run_file_with_mistakes_causes_no_network_call() {
     let desk = Desk::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -146,11 +146,11 @@ storage_key = {{ env = "KEY" }}
     desk.write("run.toml", common::run_file(r#"["/bin/true"]"#, &service));
     let said = refused(&desk, "run.toml", &[]);
     assert!(said.contains("matches no file"), "{said}");
-    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody called");
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "there was a network call");
 }
 
 #[test]
-fn a_key_that_cannot_be_had_is_named_and_no_call_is_made() {
+fn an_unavailable_key_is_named_and_no_call_is_made() {
     let desk = Desk::new();
     let service = |key: &str| {
         format!(
@@ -166,7 +166,7 @@ storage_key = {{ env = "DROPMILL_TEST_KEY" }}
         )
     };
     desk.write("data/a.txt", "").write("key", "canary");
-    for (key, told) in [
+    for (key, expected) in [
         (r#"{ env = "DROPMILL_TEST_NO_SUCH" }"#, "no variable DROPMILL_TEST_NO_SUCH"),
         (r#"{ file = "no-such" }"#, "no-such: No such file"),
         (r#"{ file = "key" }"#, "can be read by others"),
@@ -177,7 +177,7 @@ storage_key = {{ env = "DROPMILL_TEST_KEY" }}
         let output = command.env("DROPMILL_TEST_KEY", "canary!").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("service.batch_key") && said.contains(told), "{said}");
+        assert!(said.contains("service.batch_key") && said.contains(expected), "{said}");
         assert!(!said.contains("canary"), "{said}");
     }
 }

@@ -163,7 +163,7 @@ pub enum NotTaken {
 pub struct StoredInput {
     /// Path as in plans and events.
     pub source: PathBuf,
-    /// Current metadata.
+    /// Metadata of the entry now.
     pub look: FileSnapshot,
     /// Whether it is a folder.
     pub whole_folder: bool,

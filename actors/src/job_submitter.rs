@@ -82,7 +82,7 @@ impl Waiting {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct JobHappened {
-    /// The event.
+    /// The event of the job.
     pub event: JobEvent,
     /// Number of the event that caused it.
     pub cause: Option<u64>,

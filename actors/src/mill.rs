@@ -63,7 +63,7 @@ pub enum MillNotice {
 pub struct Finished {
     /// Run of its task.
     pub run: String,
-    /// The task.
+    /// Id of the task.
     pub task: String,
     /// Path below the drop folder; `%` and bytes that are not UTF-8 are written as `%XX`.
     pub input: String,

@@ -28,11 +28,11 @@ const FEW: u32 = 32;
 pub enum PollQuery {
     /// Tasks that ended since the last poll.
     Ended,
-    /// Running tasks.
+    /// Lists only running tasks.
     Running,
     /// The number of tasks.
     Count,
-    /// Every task.
+    /// Lists every task.
     All,
 }
 

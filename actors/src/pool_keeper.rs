@@ -63,7 +63,7 @@ pub struct PoolKeeper {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PoolHappened {
-    /// The event.
+    /// The event of the pool.
     pub event: PoolEvent,
     /// Number of the event that caused it.
     pub cause: Option<u64>,

@@ -64,7 +64,7 @@ pub struct RunActors {
     pub job: Addr<JobSubmitter>,
     /// Owns the tasks.
     pub tasks: Addr<TaskMonitor>,
-    /// Records events.
+    /// The actor that records events.
     pub collector: Addr<ResultCollector>,
 }
 

@@ -111,7 +111,7 @@ impl Task {
 pub struct TaskHappened {
     /// Index of its item.
     pub index: u32,
-    /// The event.
+    /// The event of the task.
     pub event: TaskEvent,
     /// Number of the event that caused it.
     pub cause: Option<u64>,

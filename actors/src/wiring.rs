@@ -88,7 +88,7 @@ pub enum RunError {
     /// The actor that ends the run has crashed; pool and job were deleted if the plan always deletes them,
     /// and if the service could be reached.
     #[error(
-        "actor {actor} died, a defect of this program: the run has no report; its journal tells how far it came"
+        "actor {actor} died, a defect of this program: the run has no report; its journal shows how far it came"
     )]
     ActorLost {
         /// Role of the actor.

@@ -24,7 +24,7 @@ impl Rig {
         &self.plan.items[0]
     }
 
-    /// A success whose files are `path=content`, and the MD5 of another content if that is named.
+    /// Returns a success with files `path=content`; also sets an MD5 of other content if one is given.
     fn success(&self, files: &[(&str, &str)]) -> OwnResult {
         let files = files.iter().map(|(path, content)| {
             let md5 = md5_hex(content);
@@ -73,21 +73,21 @@ fn md5_hex(content: &str) -> String {
 fn an_input_is_done_only_if_result_input_and_recipe_are_the_same() {
     let rig = Rig::new();
     let good = rig.success(&[("o", "12"), ("deep/p", "")]);
-    let told = |result: &OwnResult| rig.why(std::slice::from_ref(result), false);
+    let reason = |result: &OwnResult| rig.why(std::slice::from_ref(result), false);
     assert_eq!(rig.why(&[], false).unwrap(), "no run succeeded with it");
-    assert_eq!(told(&good).unwrap(), "data/a/o is gone, or has another length");
+    assert_eq!(reason(&good).unwrap(), "data/a/o is missing, or has another length");
     rig.put("o", "12");
     rig.put("deep/p", "");
-    assert_eq!(told(&good), None);
-    assert_eq!(told(&OwnResult { success: false, ..good.clone() }).unwrap(), "no run succeeded with it");
+    assert_eq!(reason(&good), None);
+    assert_eq!(reason(&OwnResult { success: false, ..good.clone() }).unwrap(), "no run succeeded with it");
     assert_eq!(
-        told(&OwnResult { made_from: None, ..good.clone() }).unwrap(),
-        "it is not known what its result was made from"
+        reason(&OwnResult { made_from: None, ..good.clone() }).unwrap(),
+        "there is no record of what its result was made from"
     );
     let changed = |change: &dyn Fn(&mut MadeFrom)| {
         let mut result = good.clone();
         change(result.made_from.as_mut().unwrap());
-        told(&result).unwrap()
+        reason(&result).unwrap()
     };
     assert_eq!(changed(&|from| from.bytes += 1), "the input changed");
     assert_eq!(changed(&|from| from.modified = Some(Timestamp::UNIX_EPOCH)), "the input changed");
@@ -95,18 +95,18 @@ fn an_input_is_done_only_if_result_input_and_recipe_are_the_same() {
         let other = |from: &mut MadeFrom| drop(from.recipe.insert(part.into(), "0".into()));
         assert_eq!(changed(&other), format!("changed since: {part}"));
     }
-    assert!(changed(&|from| from.recipe.clear()).contains("not known"));
+    assert!(changed(&|from| from.recipe.clear()).contains("no record"));
 }
 
 #[test]
-fn another_content_of_the_same_length_is_found_when_asked_for_or_when_a_crash_may_have_left_it() {
+fn changed_content_of_equal_length_is_found_if_requested_or_possible_after_a_crash() {
     let rig = Rig::new();
     let (earlier, latest) = (rig.success(&[("o", "old")]), rig.success(&[("o", "new")]));
     rig.put("o", "old");
     assert_eq!(rig.why(std::slice::from_ref(&latest), false), None, "lengths are enough");
     let other = Some("data/a/o has other content".to_owned());
     assert_eq!(rig.why(std::slice::from_ref(&latest), true), other);
-    // The latest was recorded, and its run died before it was in its place.
+    // The latest result was recorded, and its run crashed before the result was in its place.
     assert_eq!(rig.why(&[earlier.clone(), latest.clone()], false), other);
     rig.put("o", "new");
     assert_eq!(rig.why(&[earlier, latest], false), None);

@@ -1,4 +1,5 @@
-//! `dropmill trace crash`: the orchestrator of every scenario dies at every point, and a later life goes on.
+//! `dropmill trace crash`: crashes the orchestrator of every scenario at every point, and resumes each
+//! run.
 
 use super::environment;
 use crate::{
@@ -12,10 +13,10 @@ use std::{
     time::Instant,
 };
 
-/// Broken points that are shown of one scenario.
+/// Number of violations that are shown for each scenario.
 const SHOWN: usize = 3;
 
-/// Says for each scenario at how many points it died, and what was broken.
+/// Prints for each scenario at how many points it crashed, and which rules were broken.
 pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     let began = Instant::now();
     let (mut points, mut broken) = (0, 0);
@@ -49,7 +50,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     Ok(u8::from(broken > 0))
 }
 
-/// The command that lets it die once more.
+/// Returns the command that repeats a crash.
 fn again(scenario: &Path, death: &CrashCase) -> Result<String> {
     let run_file = read_scenario(scenario)?.0.unwrap_or_default();
     Ok(format!(

@@ -1,4 +1,4 @@
-//! `dropmill deliver`: brings results home that a run left at its service.
+//! `dropmill deliver`: delivers results that a run left at its service.
 
 use super::environment;
 use crate::{
@@ -23,10 +23,10 @@ use dropmill_lifecycle::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Rests between tries.
+/// Seconds to wait between attempts.
 const RESTS: [u64; 3] = [1, 5, 15];
 
-/// Delivers what succeeded and is not home; the exit code is 0 if all of it is.
+/// Delivers results of successful tasks that were not delivered; the exit code is 0 if all are delivered.
 pub fn deliver(run: &str, state: &State) -> Result<u8> {
     let found = StoredRun::find(run, state)?;
     let name = found.header.run.clone();
@@ -47,7 +47,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
             0 => String::new(),
             count => format!(", and {count} have none: `dropmill retry {name}` runs them again"),
         };
-        say::note(&format!("{name}: nothing to deliver, every result is home{more}"));
+        say::note(&format!("{name}: nothing to deliver, every result was delivered{more}"));
         return Ok(0);
     }
     let clock: SharedClock = Arc::new(WallClock);
@@ -81,7 +81,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
                 }
             }
             failed += u32::from(outcome.is_err());
-            tell(item, &outcome);
+            report(item, &outcome);
         }
         drop(place);
         if failed == 0 && unfinished.is_empty() {
@@ -112,7 +112,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-fn tell(item: &Item, outcome: &Result<Placed, Failure>) {
+fn report(item: &Item, outcome: &Result<Placed, Failure>) {
     let input = shown(&item.relative);
     say::line(&match outcome {
         Ok(Placed { beside: Some(what), folder, .. }) => {
@@ -123,7 +123,7 @@ fn tell(item: &Item, outcome: &Result<Placed, Failure>) {
     });
 }
 
-/// Nothing of the run is left at the service only.
+/// Removes the containers of a run whose results are all delivered.
 async fn remove(blob: &BlobApi, plan: &RunPlan) {
     let mut containers = vec![plan.input_container(), plan.output_container()];
     if plan.shared_application.is_none() && !plan.application.is_empty() {
@@ -132,7 +132,7 @@ async fn remove(blob: &BlobApi, plan: &RunPlan) {
     for container in containers {
         match blob.delete_container(&container).await {
             Err(error) if error.code() != Some(Code::ContainerNotFound) => {
-                say::note(&format!("left: container {container}: {}", shown(&error.to_string())));
+                say::note(&format!("not deleted: container {container}: {}", shown(&error.to_string())));
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! `dropmill env`: variables for the official tools, as a shell reads them.
+//! `dropmill env`: prints variables for the official tools, in the syntax of a shell.
 
 use crate::{
     cli::Shell,
@@ -15,7 +15,7 @@ use std::{
 /// How long to wait for a service to accept a connection.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Prints them, and says on standard error if no service answers where they lead.
+/// Prints the variables, and a warning on standard error if no service answers at their addresses.
 pub fn env(state: &State, shell: Shell) -> Result<u8> {
     let path = state.service().join("connection.json");
     let text = std::fs::read(&path).with_context(|| {
@@ -55,7 +55,7 @@ fn assignment(shell: Shell, name: &str, value: &str) -> String {
     }
 }
 
-/// Whether something accepts connections at an endpoint, `http://host:port`.
+/// Returns whether something accepts connections at an endpoint, `http://host:port`.
 fn answers(endpoint: &str) -> bool {
     let Some((_, address)) = endpoint.split_once("://") else { return false };
     let mut addresses = address.trim_end_matches('/').to_socket_addrs().into_iter().flatten();

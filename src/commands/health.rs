@@ -12,17 +12,17 @@ use dropmill_local_azure::reception::{self, Bounds};
 use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-/// How long a daemon may take to answer before it counts as ill.
+/// Longest time until a daemon answers before it is reported as unhealthy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Few clients ask, each request is short and can be repeated.
+/// There are few clients; each request is short and can be repeated.
 const BOUNDS: Bounds = Bounds {
     connections: 32,
     per_peer: 32,
     idle: Duration::from_secs(5),
     head: Duration::from_secs(5),
     silence: Duration::from_secs(5),
-    // No request has a body that is read.
+    // Request bodies are not read.
     grace: Duration::from_secs(5),
     bytes_per_second: 1 << 10,
     drained: 64 << 10,
@@ -51,11 +51,11 @@ pub type ReadOverview = Arc<dyn Fn() -> Result<Overview> + Send + Sync>;
 struct Folders {
     asks: AskStatus,
     read: ReadOverview,
-    /// Folders may hold very many files: they are counted for one request at a time.
+    /// Counting is slow in folders with very many files: one request at a time may count them.
     turn: Arc<Semaphore>,
 }
 
-/// Answers for as long as the daemon lives.
+/// Answers until the daemon ends.
 pub async fn serve(listener: TcpListener, asks: AskStatus, read: ReadOverview) {
     let folders = Folders { asks: asks.clone(), read, turn: Arc::new(Semaphore::new(1)) };
     let routes = Router::new()
@@ -79,18 +79,18 @@ async fn health(State(asks): State<AskStatus>) -> (StatusCode, String) {
             None => (StatusCode::OK, "ok\n".into()),
             Some(why) => (StatusCode::OK, format!("waiting: {}\n", shown(&why))),
         },
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no response\n".into()),
     }
 }
 
-/// The same as `dropmill status`, and what the daemon waits for.
+/// Returns the same as `dropmill status`, and what the daemon waits for.
 async fn status(State(folders): State<Folders>) -> (StatusCode, String) {
     let unavailable = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    // Requests that wait would keep others from `/health`.
+    // Waiting requests would block requests to `/health`.
     let Ok(turn) = folders.turn.clone().try_acquire_owned() else {
-        return unavailable("files are counted for another request: ask again");
+        return unavailable("files are being counted for another request: try again later");
     };
-    let Some(status) = ask(&folders.asks).await else { return unavailable("no answer") };
+    let Some(status) = ask(&folders.asks).await else { return unavailable("no response") };
     let read = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         (folders.read)()
@@ -113,7 +113,7 @@ async fn metrics(State(asks): State<AskStatus>) -> (StatusCode, String) {
     }
 }
 
-/// In the text format of Prometheus.
+/// Returns the metrics in the text format of Prometheus.
 fn exposition(status: &Status) -> String {
     let files = &status.files;
     let mut text = String::new();
@@ -124,29 +124,34 @@ fn exposition(status: &Status) -> String {
         );
     };
     let gauge = "gauge";
-    metric("files_waiting", gauge, "Files that wait for room.", files.waiting as f64);
+    metric("files_waiting", gauge, "Files that wait for free capacity.", files.waiting as f64);
     metric("files_unsettled", gauge, "Files that may still be written.", files.unsettled as f64);
-    metric("files_in_flight", gauge, "Files that are worked on.", files.in_flight as f64);
-    metric("bytes_in_flight", gauge, "Their bytes.", files.bytes_in_flight as f64);
+    metric("files_in_flight", gauge, "Files that are being processed.", files.in_flight as f64);
+    metric(
+        "bytes_in_flight",
+        gauge,
+        "Bytes of files that are being processed.",
+        files.bytes_in_flight as f64,
+    );
     metric("entries_refused", gauge, "Entries that cannot be inputs.", files.refused as f64);
     metric(
         "waiting",
         gauge,
-        "1 while something keeps it from going on.",
+        "1 while the daemon cannot continue, otherwise 0.",
         f64::from(files.waits_for.is_some()),
     );
-    metric("runs", gauge, "Runs that go on.", status.runs.len() as f64);
+    metric("runs", gauge, "Runs that are running.", status.runs.len() as f64);
     let counter = "counter";
-    metric("files_seen_total", counter, "Files that were ever seen.", files.seen as f64);
+    metric("files_seen_total", counter, "Files seen so far.", files.seen as f64);
     metric("files_done_total", counter, "Files with results.", files.done as f64);
     metric("files_failed_total", counter, "Files that failed.", files.failed as f64);
     metric(
         "files_withdrawn_total",
         counter,
-        "Files that went before they were taken.",
+        "Files that were removed before they were taken.",
         files.withdrawn as f64,
     );
-    metric("retries_total", counter, "What was tried again.", files.retries as f64);
+    metric("retries_total", counter, "Retries of requests and files.", files.retries as f64);
     metric(
         "work_seconds_total",
         counter,

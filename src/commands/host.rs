@@ -1,7 +1,7 @@
-//! Decides whether a request was meant for this machine, by the host that it names.
+//! Decides whether a request was meant for this machine, by the host name in it.
 //!
-//! A page in a browser may name any host that resolves to 127.0.0.1 and read the answers (DNS rebinding). Its requests
-//! carry that host, which is none of ours.
+//! A web page can use any host name that resolves to 127.0.0.1, and read the responses (DNS rebinding). Its
+//! requests contain that name, which is not a name of this machine.
 
 use axum::{
     extract::Request,
@@ -11,7 +11,8 @@ use axum::{
 };
 use std::net::IpAddr;
 
-/// Answers 403 to requests for another host than this machine, and 400 to those that name none or several.
+/// Responds with 403 to requests for another host than this machine, and with 400 to those that name no host
+/// or several.
 pub async fn only_this_machine(request: Request, next: Next) -> Response {
     match check(request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
@@ -24,7 +25,7 @@ fn check(headers: &HeaderMap, target: &Uri) -> Result<(), (StatusCode, &'static 
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err((StatusCode::BAD_REQUEST, "name one host: Host: 127.0.0.1\n"));
     };
-    // A target with a host of its own outweighs the header: both must be ours.
+    // A host in the request target overrides the header: both must name this machine.
     let target = target.authority().is_none_or(|host| is_this_machine(host.as_str()));
     match host.to_str().is_ok_and(is_this_machine) && target {
         true => Ok(()),
@@ -51,7 +52,7 @@ fn is_loopback_v6(address: &str) -> bool {
         .is_ok_and(|address| IpAddr::from(address).to_canonical().is_loopback())
 }
 
-/// `:80`, or nothing.
+/// Returns whether a text is empty or a port, such as `:80`.
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
 }
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_named_and_the_target_has_no_other() {
+    fn a_request_names_one_host_and_its_target_no_other() {
         let table: [(&[&str], &str, Option<u16>); 8] = [
             (&["127.0.0.1:1"], "/health", None),
             (&["localhost"], "http://127.0.0.1:1/health", None),

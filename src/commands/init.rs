@@ -1,4 +1,4 @@
-//! `dropmill init`: a run file to begin with.
+//! `dropmill init`: writes a commented run file.
 
 use crate::{error::UsageError, render::say};
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ files = ["data/**/*.txt"]        # globs, relative to this file's folder; one ta
 
 [task]
 command = ["/bin/sh", "-c", "wc -l < \"$DROPMILL_INPUT\" > lines.txt"]
-outputs = ["lines.txt"]          # patterns in the task's working folder; they come home also when the task failed
+outputs = ["lines.txt"]          # patterns in the task's working folder; downloaded even if the task failed
 # timeout = "10m"
 # max_retries = 1
 
@@ -40,7 +40,7 @@ directory = "out"                # out/<relative path of the input>/lines.txt, w
 # storage_key = { env = "STORAGE_KEY" }
 "#;
 
-/// Writes `run.toml`; never over a file that is there.
+/// Writes `run.toml`; an existing file is never overwritten.
 pub fn init(folder: &Path) -> Result<u8> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let path = folder.join("run.toml");

@@ -22,11 +22,11 @@ use dropmill_journal::{
 };
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-/// Time between two looks at a run that is followed.
+/// Time between two reads of a run that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a request for the log of a single task may wait for its next byte.
 const WAIT_MS: u32 = 1000;
-/// Longest line that is held back until its end is known.
+/// Longest incomplete line that is held back.
 const MAX_LINE: usize = 64 << 10;
 
 /// Prints the streams of the tasks that the arguments name; follows them with `-f`.
@@ -50,19 +50,19 @@ struct Logs {
     source: Source,
 }
 
-/// Where streams come from that are not delivered.
+/// The source of streams that are not delivered.
 enum Source {
-    /// It was not needed yet.
+    /// The source was not needed yet.
     NotOpen,
     /// The process that works on the run.
     Live(ControlClient),
-    /// The service of the run, asked by this process.
+    /// The service of the run, called by this process.
     Service(Box<Asking>),
-    /// Nothing can be asked, for this reason.
+    /// There is no source, for this reason.
     None(String),
 }
 
-/// What this process needs to ask the service of a run.
+/// Everything that this process needs to call the service of a run.
 struct Asking {
     logs: LogSource,
     runtime: tokio::runtime::Runtime,
@@ -78,10 +78,10 @@ impl Drop for Asking {
     }
 }
 
-/// A task whose stream is printed among others.
+/// A task whose stream is printed together with others.
 struct TaskLog {
     cursor: Cursor,
-    /// The beginning of a line whose end was not read.
+    /// The beginning of a line whose end was not read yet.
     line: Vec<u8>,
 }
 
@@ -93,7 +93,7 @@ impl Logs {
         Self { state, stored, table, has_ended, source: Source::NotOpen }
     }
 
-    /// Returns the id of the task that a person means.
+    /// Returns the id of the task that an argument names.
     fn find(&self, name: &str) -> Result<String, UsageError> {
         let run = self.stored.header.run.clone();
         match &*self.table.find(name) {
@@ -107,7 +107,7 @@ impl Logs {
         }
     }
 
-    /// Takes in what was recorded since.
+    /// Applies the events that were recorded since the last read.
     fn read_journal(&mut self) -> Result<()> {
         if self.has_ended {
             return Ok(());
@@ -153,7 +153,7 @@ impl Logs {
         }
     }
 
-    /// Prints the streams of all tasks, each line with its task.
+    /// Prints the streams of all tasks; each line names its task.
     fn all(&mut self, arguments: &LogsArgs) -> Result<u8> {
         let mut logs: Vec<Option<TaskLog>> = vec![];
         loop {
@@ -179,7 +179,7 @@ impl Logs {
         }
     }
 
-    /// Prints what is new of a task; returns whether standard output is still read.
+    /// Prints new output of a task; returns whether standard output is still read.
     fn task(&mut self, row: &TaskRow, log: &mut Option<TaskLog>, arguments: &LogsArgs) -> Result<bool> {
         let mut log_of = match log.take() {
             Some(log) => log,
@@ -231,7 +231,7 @@ impl Logs {
                     }
                     Ok(Err(error)) => Err(error.into()),
                     Err(_) => {
-                        // It ended: the next attempt asks what there is then.
+                        // The process has ended: the next read opens another source.
                         self.source = Source::NotOpen;
                         let (state, latest) = (LogState::Waiting, row.attempt);
                         Ok(LogPart { state, attempt: range.attempt, latest, at: range.at, data: vec![] })
@@ -281,7 +281,7 @@ impl Logs {
 }
 
 impl TaskLog {
-    /// Prints the lines that are complete; returns whether standard output is still read.
+    /// Prints complete lines; returns whether standard output is still read.
     fn print(&mut self, row: &TaskRow, data: &[u8], is_last: bool) -> bool {
         self.line.extend_from_slice(data);
         let mut lines = vec![];
@@ -319,7 +319,7 @@ fn last_lines(data: &[u8], lines: usize) -> usize {
     }
 }
 
-/// Says why there is no output; returns the exit code.
+/// Prints why there is no output; returns the exit code.
 fn explain(row: &TaskRow, part: &LogPart) -> u8 {
     match part.state {
         LogState::Waiting => {

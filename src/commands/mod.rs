@@ -1,4 +1,4 @@
-//! The commands, one room each.
+//! The commands, one module for each.
 
 mod cancel;
 mod crash;
@@ -30,7 +30,7 @@ use crate::{
 };
 use std::{ffi::OsString, io::IsTerminal, process::ExitCode};
 
-/// Does what the command line says; the exit code says how it went.
+/// Carries out the command line and returns the exit code.
 pub fn run_command(cli: Cli) -> ExitCode {
     log(cli.log_json);
     keep_secrets();
@@ -79,7 +79,7 @@ fn keep_secrets() {
 
 fn failed(error: Error) -> ExitCode {
     match &error {
-        // Mistakes of a run file are lines of their own, as compilers write them.
+        // Each mistake in a run file gets its own line, as in compilers.
         Error::Settings(problems) => say::notes(problems.to_string().lines()),
         other => say::note(&format!("dropmill: {other}")),
     }
@@ -90,22 +90,22 @@ fn log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || say::Log { json });
-    // Somebody who uses the library may have set one already.
+    // A program that uses the library may have set a subscriber already.
     let _ = match json {
         true => subscriber.json().try_init(),
-        // Colours would be escaped with whatever else comes from outside.
+        // Colour codes would be shown as visible text, as all control characters are.
         false => subscriber.with_ansi(false).try_init(),
     };
 }
 
-/// The variables that are text; others name no setting.
+/// Returns the environment variables that are valid UTF-8; others are not settings.
 fn environment() -> Vec<(String, String)> {
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Reads every file before anything is done with the first.
+/// Reads every file before work on the first one starts.
 fn load_all(arguments: &FileArgs) -> Result<Vec<Loaded>, Problems> {
     let mut loaded = vec![];
     let mut wrong = Problems::default();
@@ -118,12 +118,12 @@ fn load_all(arguments: &FileArgs) -> Result<Vec<Loaded>, Problems> {
     if wrong.found.is_empty() { Ok(loaded) } else { Err(wrong) }
 }
 
-/// Asks on a terminal; elsewhere the answer is yes.
+/// Asks a question on a terminal; elsewhere the answer is yes.
 fn ask(what: &str) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return true;
     }
-    say::question(&format!("Delete {what} when the run is over? [Y/n]"));
+    say::question(&format!("Delete {what} when the run ends? [Y/n]"));
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.is_err() || !matches!(answer.trim().to_lowercase().as_str(), "n" | "no")

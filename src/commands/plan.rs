@@ -1,4 +1,4 @@
-//! `dropmill plan`: what `run` would do. Calls nobody.
+//! `dropmill plan`: shows what `run` would do. Makes no network calls.
 
 use super::load_all;
 use crate::{
@@ -18,9 +18,9 @@ use dropmill_lifecycle::plan::RunPlan;
 use serde::Serialize;
 use serde_json::json;
 
-/// Files of the application that are listed.
+/// Largest number of files of the application that are listed.
 const MOST_FILES: usize = 5;
-/// Tasks that are listed.
+/// Largest number of tasks that are listed.
 const MOST_LINES: usize = 20;
 
 /// Shows the plan of every file.
@@ -31,18 +31,18 @@ pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
         plan::machine::check(&loaded, &plan, state.folder())?;
         plan::machine::keys(&loaded)?;
         match (arguments.skip_done, arguments.json) {
-            (true, json) => tell_what_is_done(&plan, state, arguments.check_content, json)?,
+            (true, json) => print_what_is_done(&plan, state, arguments.check_content, json)?,
             (false, true) => {
                 say::json(&plan);
             }
-            (false, false) => tell(&loaded, &plan, state)?,
+            (false, false) => print(&loaded, &plan, state)?,
         }
     }
     Ok(0)
 }
 
-/// A line for each input: done, or done again and why. As JSON, one object for each.
-fn tell_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: bool) -> Result<()> {
+/// Prints a line for each input: done, or run again and why. As JSON, prints one object for each.
+fn print_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: bool) -> Result<()> {
     let own = own_results(plan, state)?;
     let mut again = 0;
     for item in &plan.items {
@@ -64,7 +64,7 @@ fn tell_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: b
     Ok(())
 }
 
-fn tell(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
+fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     let pool = &plan.pool;
     let capacity = capacity(&loaded.settings, Nodes::of(loaded)).map_err(|found| loaded.problems(found))?;
     let bytes: u64 = plan.items.iter().map(|item| item.size_bytes).sum();
@@ -80,7 +80,7 @@ fn tell(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
         pool.vm_size,
         pool.slots_per_node,
         capacity.why_slots.map(|why| format!(" ({why})")).unwrap_or_default(),
-        if pool.own { "made for this run" } else { "shared: made if absent, never deleted" }
+        if pool.own { "created for this run" } else { "shared: created if missing, never deleted" }
     ));
     if plan.job.required_slots > 1 {
         line(format!(
@@ -113,7 +113,7 @@ fn tell(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
         let (needs, free) = (size(room.needs_bytes), size(room.free_bytes));
         let place = state.folder().display();
         line(format!(
-            "disk      {needs} at the most for inputs in {place}, besides results on their way; {free} free"
+            "disk      at most {needs} for inputs in {place}, plus results that are being downloaded; {free} free"
         ));
     }
     line(format!("tasks     {}", plan.items.len()));
@@ -155,7 +155,7 @@ fn tell(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     Ok(())
 }
 
-/// A choice as the run file writes it.
+/// Returns a value as the run file writes it.
 fn word(choice: impl Serialize) -> String {
     serde_json::to_value(choice).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

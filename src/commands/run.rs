@@ -1,4 +1,4 @@
-//! `dropmill run`, `resume` and `retry`: carries out run files, one after the other.
+//! `dropmill run`, `resume` and `retry`: runs one run file after the other.
 
 use super::{ask, environment, load_all};
 use crate::{
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the shell says of a program that was interrupted.
+/// Exit code of an interrupted program, as shells report it.
 const INTERRUPTED: i32 = 130;
 /// How often the progress is drawn again when no event comes.
 const TICK: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     let files = load_all(&arguments.files)?;
     if arguments.record.is_some() && (files.len() > 1 || arguments.resume) {
-        let problem = "it keeps one new run from its beginning: give one run file, and no --resume".into();
+        let problem = "it records one new run from its start: give one run file, without --resume".into();
         return Err(UsageError::Argument { argument: "--record".into(), problem }.into());
     }
     let clock: SharedClock = Arc::new(WallClock);
@@ -45,7 +45,7 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     };
     let note = |note| say_note(&note, &arguments.showing);
     let context = StartContext { state, clock: &clock, ask: &ask, note: &note };
-    // Every plan before the first call: a mistake in the last file must not be found after an hour.
+    // All plans are made before the first call: a mistake in the last file must not be found after an hour.
     let mut starts = vec![];
     let mut wrong = Problems::default();
     for loaded in files {
@@ -84,14 +84,15 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     Ok(code)
 }
 
-/// Prints a note of a start. A program that reads JSON is told of inputs that are not part of the run, and of nothing else.
+/// Prints a note about a start. With JSON output, prints only notes about inputs that are not part of the
+/// run.
 fn say_note(note: &StartNote, showing: &Showing) {
     if !showing.json || matches!(note, StartNote::MoreInputs { .. }) {
         say::note(&note.to_string());
     }
 }
 
-/// `dropmill resume`: goes on with a run as it was planned.
+/// `dropmill resume`: continues an interrupted run as it was planned.
 pub fn resume(run: &str, showing: &Showing, state: &State) -> Result<u8> {
     let stored = StoredRun::find(run, state)?;
     let clock: SharedClock = Arc::new(WallClock);
@@ -100,7 +101,7 @@ pub fn resume(run: &str, showing: &Showing, state: &State) -> Result<u8> {
         let report = ReportFold::of(&stored.events);
         if !showing.json {
             say::note(&format!(
-                "{} is over: there is nothing to go on with; `dropmill retry` runs what failed",
+                "{} has ended: there is nothing to resume; `dropmill retry` runs what failed",
                 report.run
             ));
         }
@@ -136,7 +137,7 @@ fn one(session: RunSession, showing: &Showing, clock: &SharedClock) -> Result<u8
         let notifier = Notifier::begin(&session.loaded, clock, Outbox::in_memory)?;
         let report = carry_out(session, showing, clock).await?;
         if let Some(notifier) = notifier {
-            notifier.tell(&notice_id(&[&report.run]), "run_ended", told(&report, &output));
+            notifier.send(&notice_id(&[&report.run]), "run_ended", notification(&report, &output));
             notifier.end().await;
         }
         anyhow::Ok(report)
@@ -168,7 +169,7 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
                 }
             };
             if json && heard {
-                // Somebody who stops reading does not stop the run.
+                // When the reader of standard output closes it, the run continues.
                 heard = say::json(&event);
             }
             shown.apply(&event);
@@ -180,7 +181,7 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
-            tracing::error!("signals cannot be heard: interrupting ends the program at once");
+            tracing::error!("cannot handle signals: an interrupt ends the program at once");
             return;
         };
         let mut asked = false;
@@ -191,7 +192,8 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
                 _ = terminate.recv() => "SIGTERM",
             };
             if std::mem::replace(&mut asked, true) {
-                // No task of ours outlives the program; what the service holds stays for later.
+                // No task on this machine outlives the program; the state of the service stays for the next
+                // start.
                 if let Some(service) = &doomed {
                     service.stop();
                 }
@@ -219,8 +221,8 @@ fn show(report: &Report, output: &Path, showing: &Showing) {
     }
 }
 
-/// What listeners are told of a run: its report without a line for each task.
-fn told(report: &Report, output: &Path) -> Value {
+/// Returns the notification about a run: its report without the tasks.
+fn notification(report: &Report, output: &Path) -> Value {
     json!({
         "run": report.run,
         "name": report.name,

@@ -22,7 +22,7 @@ pub fn runs(state: &State, what: Option<RunsCommand>, as_json: bool) -> Result<u
     }
 }
 
-/// The state of a run in one word.
+/// Returns the state of a run in one word.
 fn state_of(run: &RunSummary) -> String {
     match &run.found {
         Err(_) => "damaged".into(),

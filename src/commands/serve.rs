@@ -22,7 +22,7 @@ use dropmill_test_kit::{
 use std::{net::SocketAddr, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Serves until it is told to end.
+/// Serves until it receives a signal to end.
 pub fn serve(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(live(arguments, state))
@@ -48,7 +48,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
         .map_err(|wrong| UsageError::Argument { argument: "--inherit".into(), problem: wrong.join("; ") })?;
     settings.environment = NodeEnvironment::new(inherited.choose(std::env::vars_os()));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    // As clients write it.
+    // The address as clients write it.
     let reached = |at: SocketAddr| host.map_or(at.to_string(), |host| format!("{host}:{}", at.port()));
     settings.batch_endpoint = format!("{scheme}://{}", reached(batch.local_addr()?));
     settings.blob_endpoint = format!("{scheme}://{}/{}", reached(blob.local_addr()?), settings.account);
@@ -77,8 +77,8 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
             served.begin(scenario);
             let ignored = served::ignored(scenario);
             if !ignored.is_empty() {
-                let (what, told) = (ignored.join(", "), "nodes, tasks and time are real here");
-                say::note(&format!("of the scenario, {what} counts for nothing: {told}"));
+                let (what, why) = (ignored.join(", "), "nodes, tasks and time are real here");
+                say::note(&format!("{what} of the scenario are ignored: {why}"));
             }
             (served.batch_router(), served.blob_router())
         }

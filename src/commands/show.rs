@@ -1,4 +1,4 @@
-//! `dropmill show`: what became of a run, or what it is doing.
+//! `dropmill show`: shows the report of a run, or its state while it is running.
 
 use crate::{
     render::{
@@ -20,7 +20,7 @@ use dropmill_journal::{
 use dropmill_lifecycle::plan::RunPlan;
 use std::{path::Path, thread, time::Duration};
 
-/// Time between two looks with `--watch`.
+/// Time between two updates with `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows the report of a run, or its state if it has not ended; with `watch` until it ends.

@@ -1,4 +1,5 @@
-//! `dropmill simulate` and `dropmill trace test`: run files in a simulated world, and what they did there as text to keep.
+//! `dropmill simulate` and `dropmill trace test`: run files in a simulated world, and their traces as
+//! text files.
 
 use super::environment;
 use crate::{
@@ -22,9 +23,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Ending of scenario files; their outlines end in [`OUTLINE`].
+/// Suffix of scenario files; the suffix of their outlines is [`OUTLINE`].
 const SCENARIO: &str = ".scenario.toml";
-/// Ending of outlines kept beside scenarios.
+/// Suffix of outlines stored beside scenarios.
 const OUTLINE: &str = ".outline";
 
 /// Simulates a run file once, or checks many seeds.
@@ -32,7 +33,7 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
     if let Some(folder) = &arguments.replay {
         return replayed(arguments, folder);
     }
-    let file = arguments.file.as_deref().context("a run file or --replay is given")?;
+    let file = arguments.file.as_deref().context("give a run file or --replay")?;
     let scenario = match &arguments.scenario {
         Some(path) => read_scenario(path)?.1,
         None => Scenario::uneventful(),
@@ -82,7 +83,7 @@ fn milliseconds(time: Duration) -> String {
 fn struck(faults: &[Struck]) {
     for fault in faults {
         let at = milliseconds(fault.at);
-        say::note(&format!("fault {} struck at {at}: {} {}", fault.fault, fault.operation, fault.subject));
+        say::note(&format!("fault {} injected at {at}: {} {}", fault.fault, fault.operation, fault.subject));
     }
 }
 
@@ -116,7 +117,7 @@ fn one_run(arguments: &SimulateArgs, plan: RunPlan, scenario: Scenario) -> Resul
     Ok(if violations.is_empty() { outcome.exit_code() } else { 3 })
 }
 
-/// Plays a recording, and compares what it told then with what it tells now.
+/// Replays a recording, and compares its trace with the recorded one.
 fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
     let (run, recorded) = replay(folder)?;
     let outline = run.outline();
@@ -130,16 +131,16 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
         say::lines(text.lines());
     }
     for write in &run.unasked {
-        say::note(&format!("recorded, and not asked for now: {write}"));
+        say::note(&format!("recorded, but not requested now: {write}"));
     }
     match recorded {
         Some(recorded) if recorded != outline => {
-            say::note("not what the recorded run did:");
+            say::note("differs from the recorded run:");
             say::notes(compare::outlines(&recorded, &outline).lines());
             Ok(1)
         }
         Some(_) => {
-            say::note("as recorded");
+            say::note("same as recorded");
             Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
         }
         None => Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code()),
@@ -149,7 +150,7 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
 fn range(text: &str) -> Result<RangeInclusive<u64>> {
     let wrong = || UsageError::Argument {
         argument: format!("--seeds {text}"),
-        problem: "write two numbers as in 1..1000, the smaller first".into(),
+        problem: "write two numbers as in 1..1000, the smaller one first".into(),
     };
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
@@ -176,8 +177,8 @@ fn many(
         say::line(&format!("seed {} breaks a rule: {violation}", found.seed));
     }
     let faults: Vec<_> = found.faults.iter().map(u32::to_string).collect();
-    say::line(&format!("needed of the scenario's faults: {}", faults.join(", ")));
-    say::line("with those alone:");
+    say::line(&format!("faults of the scenario that are needed: {}", faults.join(", ")));
+    say::line("with only those:");
     say::lines(found.outline.lines());
     let scenario = arguments.scenario.as_ref().map(|path| format!(" --scenario {}", path.display()));
     say::line(&format!(
@@ -195,12 +196,12 @@ pub fn traces(what: &str, folder: &Path) -> Result<u8> {
         "test" => false,
         "crash" => return super::crash::every_scenario(&scenarios(folder)?),
         "accept" if std::env::var_os("CI").is_some() => {
-            let problem = "outlines are never accepted in CI: do it where somebody reads them".into();
+            let problem = "outlines cannot be accepted in CI: accept them locally and review them".into();
             return Err(UsageError::Argument { argument: "trace accept".into(), problem }.into());
         }
         "accept" => true,
         other => {
-            let problem = "there are `test`, `accept` and `crash`".into();
+            let problem = "use `test`, `accept` or `crash`".into();
             return Err(UsageError::Argument { argument: format!("trace {other} DIR"), problem }.into());
         }
     };
@@ -213,7 +214,7 @@ pub fn traces(what: &str, folder: &Path) -> Result<u8> {
     Ok(u8::from(different > 0))
 }
 
-/// The scenarios of a folder, by name.
+/// Returns the scenarios of a folder, sorted by name.
 fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut scenarios: Vec<PathBuf> = entries
@@ -223,13 +224,13 @@ fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     scenarios.sort();
     if scenarios.is_empty() {
-        let problem = format!("there is no *{SCENARIO}");
+        let problem = format!("it contains no *{SCENARIO} file");
         return Err(UsageError::File { path: folder.to_owned(), problem }.into());
     }
     Ok(scenarios)
 }
 
-/// Whether a scenario does what its outline says.
+/// Returns whether a scenario produces its outline.
 fn one_trace(path: &Path, accept: bool) -> Result<bool> {
     let (plan, scenario) = read_whole(path, environment())?;
     let played = plan.player().play(&scenario, 1, vec![], Duration::ZERO);

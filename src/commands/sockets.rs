@@ -1,6 +1,6 @@
-//! Connections to the local service: plain on loopback, over TLS anywhere.
+//! Connections to the local service: unencrypted on loopback, over TLS elsewhere.
 //!
-//! Who is let in, and for how long, the service's own reception decides.
+//! The service itself limits the number and duration of connections.
 
 use crate::error::UsageError;
 use anyhow::{Context, Result};
@@ -15,15 +15,15 @@ use std::{io::BufReader, net::SocketAddr, path::Path, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// How connections are made secret.
+/// Encrypts connections with TLS.
 #[derive(Clone)]
 pub struct Tls(TlsAcceptor);
 
 impl Tls {
-    /// Reads a certificate (with those that vouch for it) and its key, both PEM.
+    /// Reads a certificate with its chain, and its key, both PEM.
     ///
-    /// # Errors
-    /// When a file cannot be read or does not hold that, the key is not the certificate's, or others can read the key.
+    /// # Errors Fails if a file cannot be read or has other content, the key does not belong to the
+    /// certificate, or others can read the key.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let unreadable = |path: &Path, error: &dyn std::fmt::Display| UsageError::File {
             path: path.to_owned(),
@@ -33,7 +33,7 @@ impl Tls {
             CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(|error| unreadable(certificate, &error))?;
         if chain.is_empty() {
-            return Err(unreadable(certificate, &"it holds no certificate in PEM").into());
+            return Err(unreadable(certificate, &"it contains no certificate in PEM format").into());
         }
         let file = private_files::open_secret(key);
         let file = file.map_err(|error| UsageError::Argument {
@@ -51,32 +51,33 @@ impl Tls {
     }
 }
 
-/// Reads an address, and decides whether it may be served: one that others can reach with TLS alone.
+/// Reads an address, and checks that it may be served: an address that others can reach needs TLS.
 fn read_address(address: &str, has_tls: bool, has_name: bool) -> Result<SocketAddr, &'static str> {
     let parsed: SocketAddr = address.parse().map_err(|_| "write it as address:port, as in 127.0.0.1:0")?;
     if !parsed.ip().is_loopback() && !has_tls {
-        return Err("only loopback addresses are allowed without TLS: --tls-cert and --tls-key give it");
+        return Err("only loopback addresses are allowed without TLS: use --tls-cert and --tls-key");
     }
     if parsed.ip().is_unspecified() && !has_name {
-        return Err("that is every address of this machine: --host NAME says which one clients use");
+        return Err(
+            "this means every address of this machine: name the one that clients use with --host NAME",
+        );
     }
     Ok(parsed)
 }
 
-/// Takes an address; `host` is what clients call this machine.
+/// Listens on an address; `host` is the name of this machine for clients.
 ///
-/// # Errors
-/// When it is none, cannot be had, or is one that others can reach and there is no TLS.
+/// # Errors Fails if the address is not valid, is in use, or can be reached by others without TLS.
 pub fn listen(address: &str, option: &str, tls: Option<&Tls>, host: Option<&str>) -> Result<TcpListener> {
     let parsed = read_address(address, tls.is_some(), host.is_some()).map_err(|why| {
         UsageError::Argument { argument: format!("{option} {address}"), problem: why.to_owned() }
     })?;
     let port = parsed.port();
     reception::listen(parsed)
-        .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
+        .with_context(|| format!("{option} {address}: cannot use port {port}; port 0 takes any free one"))
 }
 
-/// Serves whoever connects, for ever.
+/// Serves all connections until the process ends.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
     let bounds = Bounds::default();
     match tls {
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_can_reach_is_served_over_tls_alone() {
+    fn an_address_that_others_can_reach_is_served_only_over_tls() {
         for (address, has_tls, has_name, is_served) in [
             ("127.0.0.1:0", false, false, true),
             ("127.9.9.9:1", false, false, true),

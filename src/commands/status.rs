@@ -1,4 +1,4 @@
-//! `dropmill status`: how a drop folder stands, whether or not a daemon watches it.
+//! `dropmill status`: shows the state of a drop folder, whether or not a daemon watches it.
 
 use super::environment;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 
-/// Shows who watches the folder, how many files lie where, and what is left alone.
+/// Shows who watches the folder, how many files are in each place, and what is left alone.
 pub fn status(arguments: &StatusArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let found = Overview::read(&loaded, state)?;

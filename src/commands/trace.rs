@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use dropmill_journal::{Journal, compare, event::Event, trace as canonical};
 use std::{fs, path::Path};
 
-/// Tells every event, or the outline, or JSON.
+/// Prints every event, or the outline, or JSON.
 pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> {
     let (_, events) = Journal::read(&state.find_run(run)?.join("journal.db"))?;
     if json {
@@ -21,7 +21,7 @@ pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> 
     Ok(0)
 }
 
-/// Tells what two runs did differently: exit code 1 if anything.
+/// Prints the differences between two runs; the exit code is 1 if there are any.
 pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
     let other = other.ok_or_else(|| UsageError::Argument {
         argument: "trace compare A B".into(),
@@ -29,7 +29,7 @@ pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
     })?;
     let difference = compare::runs(&events(state, one)?, &events(state, other)?);
     if difference.is_empty() {
-        say::line("they did the same");
+        say::line("no differences");
         return Ok(0);
     }
     say::lines([format!("- only {}", one.display()), format!("+ only {}", other.display())]);
@@ -37,7 +37,7 @@ pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
     Ok(1)
 }
 
-/// Events of a run, or of a file of events.
+/// Returns the events of a run, or of a file of events.
 fn events(state: &State, of: &Path) -> Result<Vec<Event>> {
     if !of.is_file() {
         return Ok(Journal::read(&state.find_run(&of.to_string_lossy())?.join("journal.db"))?.1);

@@ -1,4 +1,4 @@
-//! `dropmill watch`: a daemon over a drop folder, until it is told to end.
+//! `dropmill watch`: a daemon over a drop folder, until it receives a signal to end.
 
 use super::{environment, manager};
 use crate::{
@@ -35,7 +35,8 @@ pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
 
 async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &State) -> Result<()> {
     let (file, json) = (&arguments.file, arguments.json);
-    // Before anything is reported: a manager may send a signal as soon as the daemon is ready.
+    // Signals are handled before anything is reported: a manager may send a signal as soon as the daemon is
+    // ready.
     let signals =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (orders, ordered) = async_channel::unbounded();
@@ -45,25 +46,26 @@ async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &St
     if let Some(address) = &loaded.settings.watch.listen {
         let listener = super::health::listen(address)?;
         let (file, set, state) = (file.to_owned(), loaded.set.clone(), state.clone());
-        // Read anew each time, as `dropmill status` does: they never show different things.
+        // The overview is read again for each request, as in `dropmill status`, so that both always show the
+        // same.
         let read = Arc::new(move || Overview::read(&load(&file, &set, environment())?, &state));
         actix::spawn(super::health::serve(listener, asks.clone(), read));
     }
     if let Some(every) = manager::watchdog() {
         actix::spawn(manager::reassure(every, asks));
     }
-    // A reader of standard output that stops reading must hold back neither orders nor answers.
+    // If the reader of standard output stops reading, commands and status requests must still be handled.
     let (printed, all_printed) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("notices".into()).spawn(move || {
         while let Ok(notice) = noticed.recv_blocking() {
-            tell(&notice, json);
+            report(&notice, json);
         }
         let _ = printed.send(());
     })?;
     let (file, set) = (file.to_owned(), loaded.set.clone());
     let listening = actix::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
-            tracing::error!("signals cannot be heard: interrupting ends the program at once");
+            tracing::error!("cannot handle signals: an interrupt ends the program at once");
             return;
         };
         let mut asked = false;
@@ -77,7 +79,7 @@ async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &St
                         Ok(loaded) => Command::Reload(Box::new(loaded)),
                         Err(problems) => {
                             let problems = problems.to_string();
-                            say::note(&timed("SIGHUP: not reloaded, goes on as before:"));
+                            say::note(&timed("SIGHUP: not reloaded, settings are unchanged:"));
                             say::notes(problems.lines());
                             Command::Look
                         }
@@ -89,9 +91,9 @@ async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &St
             let order = match std::mem::replace(&mut asked, true) {
                 false => {
                     say::note(&timed(&format!(
-                        "{name}: nothing more is taken, what goes on is ended in order; once more to end at once"
+                        "{name}: takes no more files and finishes running tasks; repeat the signal to end at once"
                     )));
-                    manager::tell("STOPPING=1");
+                    manager::notify("STOPPING=1");
                     Command::Drain
                 }
                 true => Command::Stop,
@@ -101,7 +103,7 @@ async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &St
     });
     let outcome = daemon.work(ordered, asked, notices).await;
     listening.abort();
-    // What was said so far is told. Runs that go on when it ends at once have nothing more to say.
+    // All events so far are printed. Runs that are left for the next start have no further events.
     last_notice.close();
     let _ = tokio::time::timeout(LAST_LINES, all_printed).await;
     outcome
@@ -117,10 +119,10 @@ fn unused(loaded: &Loaded) -> Option<String> {
     (!keys.is_empty()).then(|| format!("{}: watch does not use {}", loaded.shown(), keys.join(", ")))
 }
 
-fn tell(notice: &DaemonEvent, json: bool) {
+fn report(notice: &DaemonEvent, json: bool) {
     match notice {
         DaemonEvent::Ready => {
-            manager::tell("READY=1");
+            manager::notify("READY=1");
             if json {
                 say::json(&json!({ "kind": "ready" }));
             } else {
@@ -146,7 +148,7 @@ fn tell(notice: &DaemonEvent, json: bool) {
             say::json(&json!({ "kind": "nodes_released", "pool": pool }));
         }
         DaemonEvent::NodesReleased { pool } => {
-            tracing::info!(pool, "no files are left: its nodes are taken away")
+            tracing::info!(pool, "no files are left: its nodes are removed")
         }
         DaemonEvent::Reloaded { later } if json => {
             say::json(&json!({ "kind": "reloaded", "later": later }));
@@ -154,20 +156,20 @@ fn tell(notice: &DaemonEvent, json: bool) {
         DaemonEvent::Reloaded { later } => {
             let later = match later.is_empty() {
                 true => String::new(),
-                false => format!("; {} changed too, which takes a new start", later.join(", ")),
+                false => format!("; {} changed too and take effect at the next start", later.join(", ")),
             };
-            say::note(&timed(&format!("reloaded: the next run does what the run file says{later}")));
+            say::note(&timed(&format!("reloaded: the next run uses the new settings{later}")));
         }
         DaemonEvent::Say(line) => say::note(&timed(line)),
     }
 }
 
-/// The time in UTC, as RFC 3339 writes it, in whole seconds.
+/// Returns the UTC time in whole seconds, in the format of RFC 3339.
 fn now() -> String {
     iso_seconds(WallClock.now())
 }
 
-/// A line with the time at which it is printed.
+/// Returns a line with the current time in front.
 fn timed(line: &str) -> String {
     format!("{} {line}", now())
 }

@@ -1,4 +1,4 @@
-//! Asks a live run through its control socket.
+//! Sends requests to a live run through its control socket.
 
 use super::{
     message::{ControlError, Request, Response},

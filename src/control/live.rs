@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const INTERRUPTED: i32 = 130;
 /// Longest time that a request for a log waits for its first byte.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// Time between two looks at a stream while a request waits.
+/// Time between two reads of a stream while a request waits.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// A live run that other processes can control through the socket in its folder. Dropping it closes the socket.
@@ -99,14 +99,14 @@ impl Shared {
         }
     }
 
-    /// Takes in what was recorded since the last request.
+    /// Applies the events that were recorded since the last request.
     async fn read_journal(&self) -> Result<(), ControlError> {
         let (journal, after) = (self.journal.clone(), self.table.borrow().last());
         let read = tokio::task::spawn_blocking(move || Journal::read_after(&journal, after)).await;
         match read {
             Ok(Ok(events)) => {
                 let mut table = self.table.borrow_mut();
-                // Another request may have taken some in meanwhile.
+                // Meanwhile, another request may have applied some of them.
                 let last = table.last();
                 events.iter().filter(|event| event.seq > last).for_each(|event| table.apply(event));
                 Ok(())
@@ -126,7 +126,7 @@ impl Shared {
                 let table = self.table.borrow();
                 (table.get(task).cloned(), table.is_job_deleted())
             };
-            // Tasks that no event named yet wait for their input.
+            // Tasks without any event are waiting for their input.
             let row = row.unwrap_or_else(|| TaskRow { attempt: 1, ..TaskRow::default() });
             let part = self.logs.read(&row, is_job_deleted, range).await?;
             let may_grow = matches!(part.state, LogState::Waiting | LogState::Live);
@@ -142,7 +142,7 @@ impl Shared {
             return Err(ControlError::new("not_possible", "single tasks cannot be cancelled yet"));
         }
         if now {
-            // The response leaves first.
+            // The response is sent first.
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(LOOK_EVERY).await;
                 if let Some(stop) = &*self.before_exit.borrow() {

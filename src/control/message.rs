@@ -10,10 +10,10 @@ pub const VERSION: &str = "1.0";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
-    /// Standard output.
+    /// Standard output of the task.
     #[default]
     Stdout,
-    /// Standard error.
+    /// Standard error of the task.
     Stderr,
 }
 
@@ -31,7 +31,7 @@ impl Stream {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Asks who listens, and how far the run is.
+    /// Asks for the process that listens and the progress of the run.
     Status {},
     /// Asks for a part of a task's standard output or error.
     Log {
@@ -40,7 +40,7 @@ pub enum Request {
         /// Number of the attempt, from 1; 0: the latest.
         #[serde(default)]
         attempt: u32,
-        /// Which stream.
+        /// The stream to read.
         #[serde(default)]
         stream: Stream,
         /// Offset of the first byte.
@@ -55,16 +55,16 @@ pub enum Request {
         #[serde(default)]
         wait_ms: u32,
     },
-    /// Ends the run in order, or only some of its tasks.
+    /// Ends the run after finished results are delivered, or ends only some of its tasks.
     Cancel {
-        /// Ids of tasks; none: the whole run.
+        /// Ids of tasks; empty means the whole run.
         #[serde(default)]
         tasks: Vec<String>,
         /// Ends the process at once: tasks are killed, and `resume` continues the run later.
         #[serde(default)]
         now: bool,
     },
-    /// Starts no new task until `resume`; running tasks may end.
+    /// Starts no new task until `resume`; running tasks continue.
     Pause {},
     /// Ends a pause.
     Resume {},
@@ -74,20 +74,20 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "snake_case")]
 pub enum Response {
-    /// To [`Request::Status`].
+    /// Answer to [`Request::Status`].
     Status(RunStatus),
-    /// To [`Request::Log`].
+    /// Answer to [`Request::Log`].
     Log(LogPart),
-    /// The request was accepted; events show what comes of it.
+    /// The request was accepted; events show what happens next.
     Accepted {
         /// What will happen, for a person.
         message: String,
     },
-    /// The request was refused or failed.
+    /// The request was rejected or failed.
     Error(ControlError),
 }
 
-/// Who listens, and how far the run is.
+/// The process that listens, and the progress of the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStatus {
     /// Version of the protocol, [`VERSION`].
@@ -129,11 +129,11 @@ pub enum LogState {
     Live,
     /// The attempt has ended: `data` is the last part if it is shorter than what was asked for.
     Final,
-    /// The stream is at the service no more, and was not delivered.
+    /// The service no longer has the stream, and it was not delivered.
     Gone,
 }
 
-/// Why a request was refused or failed.
+/// Why a request was rejected or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ControlError {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default_and_what_is_unknown_is_refused() {
+    fn missing_fields_have_defaults_and_unknown_ones_are_rejected() {
         let log: Request = serde_json::from_str(r#"{"request":"log","task":"a","len":1}"#).unwrap();
         assert_eq!(
             log,

@@ -1,4 +1,5 @@
-//! Listens on the control socket of a run and answers one request after the other on each connection.
+//! Listens on the control socket of a run and answers the requests of each connection one after the
+//! other.
 
 use super::{
     message::{ControlError, Request, Response},
@@ -23,7 +24,7 @@ use tokio::{
 const MAX_CONNECTIONS: usize = 32;
 /// Longest request in bytes.
 const MAX_REQUEST: u64 = 64 << 10;
-/// How long a connection may be silent.
+/// Longest time that a connection may send nothing.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
 /// The response to a request, once it is known.
@@ -61,7 +62,7 @@ async fn accept(listener: UnixListener, answer: Rc<dyn Fn(Request) -> Answer>) {
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // No handle is free, for example.
+            // For example, no file descriptor is free.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

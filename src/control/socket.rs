@@ -1,6 +1,6 @@
-//! The place of the socket. An address of a socket has at most 107 bytes, and the path of a run's folder may be longer: the
-//! folder is opened, and the address goes through its handle. On a file system without sockets the socket lies in the
-//! user's runtime folder.
+//! The place of the socket. The address of a socket has at most 107 bytes, and the path of a run's folder
+//! may be longer. So the folder is opened, and the address names it by its file descriptor. On a file system
+//! without sockets, the socket is in the user's runtime folder.
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use sha2::{Digest, Sha256};
@@ -49,12 +49,12 @@ fn bind(path: &Path) -> io::Result<net::UnixListener> {
         _ => {}
     }
     let listener = with_short_path(path, |short| net::UnixListener::bind(short))?;
-    // The folder is its owner's alone; the mode says so once more.
+    // Only the owner can enter the folder; the mode of the socket restricts it again.
     fs::set_permissions(path, fs::Permissions::from_mode(dropmill_private_files::FILE))?;
     Ok(listener)
 }
 
-/// Calls `use_path` with an address that is short however long the path is.
+/// Calls `use_path` with a short address, even if the path is long.
 fn with_short_path<T>(path: &Path, use_path: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -64,7 +64,7 @@ fn with_short_path<T>(path: &Path, use_path: impl FnOnce(&Path) -> io::Result<T>
     use_path(&Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string()).join(name))
 }
 
-/// The place for folders whose file system has no sockets.
+/// Returns the path of the socket of a folder whose file system has no sockets.
 fn in_runtime_folder(folder: &Path) -> Option<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty())?;
     let folder = fs::canonicalize(folder).ok()?;

@@ -1,4 +1,4 @@
-//! The folders of a daemon: which they are, and what lies in them.
+//! The folders of a daemon: their paths and their contents.
 
 use crate::{
     plan,
@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-/// The name of a daemon in the state folder: a function of its run file's name and of its folder.
+/// Returns the name of a daemon in the state folder, which depends on the name of its run file and on its
+/// folder.
 pub(super) fn name_of(loaded: &Loaded, folders: &Folders) -> String {
     let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
     let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -40,7 +41,7 @@ impl Folders {
             return Err(problem("watch.directory", "name the folder that files are put into".into()).into());
         };
         if watch.unit == WatchUnit::Directory && watch.recursive {
-            let what = "with unit = \"directory\" a folder is taken whole: leave recursive out";
+            let what = "with unit = \"directory\" a folder is taken as one input: remove recursive";
             return Err(problem("watch.recursive", what.into()).into());
         }
         let directory = plan::normal(&loaded.base.join(directory));
@@ -71,7 +72,8 @@ impl Folders {
         Ok(Self { directory, done, failed, work })
     }
 
-    /// Checks that the daemon would not take what it needs itself: the run file, files of the application, its state.
+    /// Checks that the daemon would not take as inputs what it needs itself: the run file, files of the
+    /// application, its state.
     pub fn check_own_files(&self, loaded: &Loaded, application: &[AppFile], state: &Path) -> Result<()> {
         let settings = drop_settings(loaded, self);
         let rules = Rules::new(settings.rules);
@@ -91,7 +93,7 @@ impl Folders {
             let is_folder = rules.unit() == Unit::File && path.is_dir();
             if is_folder || rules.why_ignored(entry, false).is_none() {
                 let what = format!(
-                    "{what} ({}) lies in the drop folder and would be taken as an input: name another folder",
+                    "{what} ({}) is in the drop folder and would be taken as an input: name another folder",
                     path.display()
                 );
                 return Err(loaded.problems(vec![Problem::new("watch.directory", what)]).into());
@@ -111,7 +113,7 @@ impl Folders {
     }
 }
 
-/// Returns a path without links in it, as far as it exists.
+/// Returns a path with its links resolved, as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let known = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
@@ -161,7 +163,7 @@ pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders) -> DropSettings 
             DuplicatePolicy::Quarantine => Duplicates::Quarantine,
         },
         limits: ArrivalLimits {
-            // A file that nobody told of may still be open, however soon it shall be taken.
+            // A file without a marker may still be open for writing, however short `stable_for` is.
             stable_for: stable_for.max(Duration::from_secs(1)),
             tries: watch.tries.max(1),
             delays: Delays { steps: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(), for_ever: true },
@@ -169,28 +171,27 @@ pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders) -> DropSettings 
     }
 }
 
-/// Seconds that files are remembered.
+/// Returns for how many seconds files are remembered.
 pub(super) fn remember(loaded: &Loaded) -> i64 {
     i64::try_from(loaded.settings.watch.remember.0.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Returns the id that tells this daemon's files in the work folder from another's, if it has one yet.
+/// Returns the id that distinguishes this daemon's files in the work folder from those of other daemons, if
+/// it has one yet.
 ///
-/// # Errors
-/// Fails if its file cannot be read.
+/// # Errors Fails if its file cannot be read.
 pub(super) fn known_id(home: &Path) -> Result<Option<String>> {
     match dropmill_private_files::read(&home.join("id")) {
         Ok(id) => Ok(Some(String::from_utf8_lossy(&id).trim().to_owned())),
         Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => Ok(None),
-        // Another id would leave the files behind that were taken under this one.
+        // With a new id, files that were taken under the old one would be left behind.
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns this daemon's id, which is made at its first start.
+/// Returns the id of this daemon, which is created at its first start.
 ///
-/// # Errors
-/// Fails if its file cannot be read or written.
+/// # Errors Fails if its file cannot be read or written.
 pub(super) fn own_id(home: &Path) -> Result<String> {
     if let Some(id) = known_id(home)? {
         return Ok(id);

@@ -1,5 +1,5 @@
-//! How a drop folder stands, as its folders show it, whether or not a daemon watches it. `dropmill status` and `/status`
-//! both show this.
+//! The state of a drop folder, read from its folders, whether or not a daemon watches it. `dropmill
+//! status` and `/status` both show this.
 
 use super::folders::{Folders, drop_settings, known_id, name_of};
 use crate::{settings::Loaded, state::State};
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Names of the notes that lie in a result, and in a failure.
+/// Names of the notes in the folder of a result or of a failure.
 const NOTES: [&str; 4] = ["result.json", "result.json~note", "reason.json", "reason.json~note"];
 
 /// A drop folder and the folders that belong to it.
@@ -23,25 +23,25 @@ pub struct Overview {
     pub holder: Option<String>,
     /// Inputs in the drop folder that will be taken.
     pub waiting: u64,
-    /// Inputs that were taken and are not in their places.
+    /// Inputs that were taken and whose results are not in their places yet.
     #[serde(rename = "at_work")]
     pub running: usize,
-    /// Results in their folder.
+    /// Number of results in their folder.
     pub done: usize,
     /// The folder of results.
     pub done_folder: PathBuf,
-    /// Failures in their folder.
+    /// Number of failures in their folder.
     pub failed: usize,
     /// The folder of failures.
     pub failed_folder: PathBuf,
     /// Entries of the drop folder that stay where they are.
     pub left_alone: Vec<LeftAlone>,
-    /// What keeps the daemon from taking files, if it was asked.
+    /// The reason why the daemon takes no files, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
 }
 
-/// Entries that stay in the drop folder for one reason.
+/// Entries that stay in the drop folder for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftAlone {
     /// The reason in one line.
@@ -51,16 +51,15 @@ pub struct LeftAlone {
 }
 
 impl Overview {
-    /// Counts what lies in the folders of a run file's daemon. Nothing is created or changed.
+    /// Counts the entries of the folders of a run file's daemon. Nothing is created or changed.
     ///
-    /// # Errors
-    /// Fails if the run file has mistakes, or the drop folder cannot be read.
+    /// # Errors Fails if the run file has mistakes, or the drop folder cannot be read.
     pub fn read(loaded: &Loaded, state: &State) -> Result<Self> {
         let folders = Folders::of(loaded)?;
         let home = state.folder().join("watch").join(name_of(loaded, &folders));
         let rules = Rules::new(drop_settings(loaded, &folders).rules);
         let survey = match DiskDropStore::survey(&folders.directory, &rules) {
-            // Before the first start there is none.
+            // Before the first start, the folder does not exist.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Default::default(),
             read => read.with_context(|| format!("cannot read {}", folders.directory.display()))?,
         };
@@ -84,11 +83,12 @@ impl Overview {
     }
 }
 
-/// Counts the entries of a folder of results; with `deep`, those below its folders that are no results themselves.
+/// Counts the entries of a folder of results; with `deep`, also those in subfolders that are not results
+/// themselves.
 fn count(folder: &Path, deep: bool) -> usize {
     let mut found = 0;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // A result on its way from another file system.
+        // A result that is being copied from another file system.
         if entry.file_name().as_encoded_bytes().starts_with(b".dropmill") {
             continue;
         }

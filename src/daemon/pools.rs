@@ -1,5 +1,5 @@
-//! The pools of a daemon, known over all its lives: with a run file that changed it asks for another one, and the old one
-//! would cost for ever.
+//! The pools that a daemon created, remembered across restarts: if the run file changes, the daemon needs
+//! another pool, and the old one must not cost money forever.
 
 use anyhow::{Context, Result};
 use dropmill_private_files as private_files;
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file for each, named by its id.
+/// A file for each pool, named by its id.
 pub(super) struct Pools {
     folder: PathBuf,
 }
@@ -21,7 +21,7 @@ impl Pools {
         Ok(Self { folder })
     }
 
-    /// Remembers one, before it is asked for.
+    /// Records a pool before it is created.
     pub fn remember(&self, id: &str) -> Result<()> {
         let path = self.folder.join(id);
         private_files::open_or_create(&path)?;
@@ -29,13 +29,13 @@ impl Pools {
         made.with_context(|| format!("write {}", path.display()))
     }
 
-    /// Those that may be there.
+    /// Returns the pools that may exist.
     pub fn known(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Forgets one that the service has deleted.
+    /// Removes the record of a pool that the service has deleted.
     pub fn forget(&self, id: &str) {
         let _ = fs::remove_file(self.folder.join(id));
     }

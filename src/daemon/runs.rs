@@ -18,12 +18,12 @@ use dropmill_actors::{
 use dropmill_azure_wire::time::SharedClock;
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc};
 
-/// In the folder of a run that has ended and matters no more.
+/// A file in the folder of a run that has ended and is no longer needed.
 const OVER: &str = "over";
 
-/// Makes runs as the run file says, and finds those of previous processes.
+/// Creates runs as the run file says, and finds those of previous processes.
 pub(super) struct DiskRuns {
-    /// The run file as it was read last.
+    /// The run file as it was last read.
     pub loaded: Rc<RefCell<Loaded>>,
     pub state: State,
     pub clock: SharedClock,
@@ -31,7 +31,7 @@ pub(super) struct DiskRuns {
     pub store: Arc<dyn DropStore>,
     /// The daemon's own work folder.
     pub work: PathBuf,
-    /// Beginning of the ids of its pools.
+    /// Prefix of the ids of its pools.
     pub pool: String,
     pub pools: Pools,
     /// Runs of previous processes that were read, by name.

@@ -7,10 +7,9 @@ use dropmill_actors::drop_store::DIRECTORY;
 use dropmill_test_kit::drop::MillPlan;
 use std::{path::Path, sync::Arc};
 
-/// Returns what the simulated world needs of a run file with a drop folder.
+/// Returns what the simulated world needs to know about a run file with a drop folder.
 ///
-/// # Errors
-/// Fails if the run file has mistakes.
+/// # Errors Fails if the run file has mistakes.
 pub fn simulated(loaded: &Loaded) -> Result<MillPlan> {
     let folders = Folders::of(loaded)?;
     plan::stream(loaded, "checked", "mill", Path::new("/work"))?;

@@ -1,4 +1,4 @@
-//! What runs and daemons are started with, and the thread that they run in.
+//! The start options of runs and daemons, and the thread that they run in.
 
 use crate::{
     error::Error,
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// Events that a receiver can be behind before the run waits for it.
+/// Number of unread events after which the run waits for the receiver.
 pub(super) const BEHIND: usize = 4096;
 
-/// Where the settings of a run or daemon come from.
+/// The origin of the settings of a run or daemon.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     /// A run file.
@@ -54,7 +54,7 @@ impl Source {
     }
 }
 
-/// Runs a future in a thread with an actix system of its own: actors stay in one thread, and not in the caller's.
+/// Runs a future in a thread with its own actix system: actors stay in that thread.
 pub(super) fn in_a_thread<F: Future<Output = ()> + 'static>(
     name: &str,
     work: impl FnOnce() -> F + Send + 'static,

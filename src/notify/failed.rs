@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Why a receiver did not take a notification.
+/// Why a receiver did not accept a notification.
 #[derive(Debug)]
 pub struct Failed {
     /// Why the notice was not sent.
     pub why: String,
-    /// Whether no further attempt is worthwhile.
+    /// Whether further attempts are useless.
     pub for_good: bool,
-    /// The delay that the receiver asks for.
+    /// The delay before the next attempt that the receiver asks for.
     pub after: Option<Duration>,
 }
 
@@ -19,7 +19,7 @@ impl Failed {
         Self { why, for_good: false, after: None }
     }
 
-    /// Creates a failure that no further attempt would change.
+    /// Creates a failure that another attempt would not change.
     pub fn ever(why: String) -> Self {
         Self { why, for_good: true, after: None }
     }

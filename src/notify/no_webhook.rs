@@ -1,4 +1,4 @@
-//! Stands in for webhooks in a build without the feature `tls`: none can be set up.
+//! Replaces webhooks in a build without the feature `tls`: creating one always fails.
 
 use super::failed::Failed;
 use crate::error::MissingFeature;
@@ -6,7 +6,7 @@ use dropmill_azure_wire::{secret::Secret, time::SharedClock};
 use dropmill_journal::Notice;
 use url::Url;
 
-/// An address that does not exist.
+/// A receiver that cannot exist in this build.
 pub enum Webhook {}
 
 impl Webhook {

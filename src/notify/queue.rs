@@ -1,8 +1,8 @@
-//! Decides which notice is sent next, and how long one that was refused rests. It has no clock: `now` is the time since the
-//! worker began.
+//! Decides which notice is sent next, and how long a rejected one waits before its next attempt. It has
+//! no clock: `now` is the time since the worker began.
 //!
-//! A notice that rests takes no place of those that are sent at the same time, and repeated ones never take all of them. So
-//! however a listener treats some notices, the others get through.
+//! A waiting notice takes no place from notices that can be sent now, and repeated notices never take all
+//! places. So a receiver that rejects or delays some notices does not block the others.
 
 use dropmill_journal::Notice;
 use std::{
@@ -13,9 +13,9 @@ use std::{
 
 /// Deliveries that are tried at the same time.
 pub const AT_ONCE: usize = 4;
-/// Seconds between two attempts; the last one is repeated.
+/// Seconds between two attempts; the last value is repeated.
 const RESTS: [u64; 4] = [1, 5, 30, 120];
-/// Longest rest that a listener can ask for with `Retry-After`.
+/// Longest delay that a receiver can ask for with `Retry-After`.
 pub const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// Who receives a notice.
@@ -23,11 +23,11 @@ pub const LONGEST_REST: Duration = Duration::from_secs(600);
 pub enum Receiver {
     /// A program on this machine.
     Program,
-    /// An address on the web.
+    /// A web address.
     Address,
 }
 
-/// One notice on its way to one receiver; cheap to clone.
+/// One notice for one receiver; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The notice to send.
@@ -44,11 +44,11 @@ impl Delivery {
     }
 }
 
-/// Deliveries that wait.
+/// Deliveries that are waiting.
 #[derive(Debug, Default)]
 pub struct Queue {
     first: VecDeque<Delivery>,
-    /// By the time at which they are due, and in their order.
+    /// Sorted by the time at which they are due, then by order of arrival.
     repeated: BTreeMap<(Duration, u64), Delivery>,
     next: u64,
     first_active: usize,
@@ -61,7 +61,7 @@ impl Queue {
         self.first.push_back(delivery);
     }
 
-    /// Takes the next delivery that may be tried now; [`Queue::ended`] must be called when its attempt ended.
+    /// Takes the next delivery that may be tried now. Call [`Queue::ended`] when its attempt has ended.
     pub fn take(&mut self, now: Duration) -> Option<Delivery> {
         if self.first_active + self.repeated_active >= AT_ONCE {
             return None;
@@ -71,7 +71,7 @@ impl Queue {
             (true, false) => return None,
             (false, false) => self.first.pop_front()?,
             (true, true) => self.repeated.pop_first()?.1,
-            // Both wait: the kind of which fewer are tried.
+            // If both kinds wait, takes the kind with fewer attempts in progress.
             (false, true) if self.first_active <= self.repeated_active => self.first.pop_front()?,
             (false, true) => self.repeated.pop_first()?.1,
         };
@@ -79,20 +79,20 @@ impl Queue {
         Some(delivery)
     }
 
-    /// The attempt of a delivery that was taken is over.
+    /// Records that the attempt of a delivery has ended.
     pub fn ended(&mut self, delivery: &Delivery) {
         let active = self.active(delivery);
         *active = active.saturating_sub(1);
     }
 
-    /// Has a delivery tried again after a rest.
+    /// Schedules the next attempt of a delivery after a delay.
     pub fn repeat(&mut self, delivery: Delivery, now: Duration, rest: Duration) {
         self.next += 1;
         let again = Delivery { attempt: delivery.attempt.saturating_add(1), ..delivery };
         self.repeated.insert((now.saturating_add(rest), self.next), again);
     }
 
-    /// Returns when the next delivery is due that rests, if it could be tried then.
+    /// Returns when the next delayed delivery is due, if there would be a place for it then.
     pub fn wakes_at(&self) -> Option<Duration> {
         let free = self.first_active + self.repeated_active < AT_ONCE;
         self.repeated.first_key_value().filter(|_| free).map(|((at, _), _)| *at)
@@ -111,7 +111,7 @@ impl Queue {
     }
 }
 
-/// Returns how long a delivery rests after an attempt that failed; `asked` is what the receiver asked for.
+/// Returns the delay after a failed attempt; `asked` is the delay that the receiver asked for.
 pub fn rest(attempt: u32, asked: Option<Duration>) -> Duration {
     let index = (attempt.max(1) as usize).min(RESTS.len()) - 1;
     asked.unwrap_or_default().min(LONGEST_REST).max(Duration::from_secs(RESTS[index]))
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_is_at_least_ours_and_at_most_ten_minutes() {
+    fn a_delay_is_at_least_ours_and_at_most_ten_minutes() {
         for (attempt, asked, expected) in [
             (1, None, 1),
             (2, None, 5),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rests_takes_no_place_of_others() {
+    fn delayed_notices_take_no_place_of_others() {
         let mut queue = Queue::default();
         for round in 0..10 {
             for number in 0..AT_ONCE {
@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn repeated_ones_never_take_every_place_and_neither_do_new_ones() {
+    fn neither_repeated_nor_new_notices_take_every_place() {
         let mut queue = Queue::default();
         for number in 0..100 {
             queue.repeat(delivery(&format!("again-{number}")), seconds(0), seconds(0));
             queue.add(delivery(&format!("new-{number}")));
         }
         let mut taken: VecDeque<_> = std::iter::from_fn(|| queue.take(seconds(0))).collect();
-        // Whichever of them ends, both kinds have their places.
+        // Each kind keeps its places, whichever attempt ends.
         for _ in 0..100 {
             let repeated = taken.iter().filter(|delivery| delivery.is_repeated()).count();
             assert_eq!((repeated, taken.len()), (AT_ONCE / 2, AT_ONCE));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_beyond_the_places_and_a_full_queue_does_not_wake() {
+    fn no_more_attempts_than_places_and_a_full_queue_has_no_wake_up_time() {
         let mut queue = Queue::default();
         for number in 0..=AT_ONCE {
             queue.repeat(delivery(&number.to_string()), seconds(0), seconds(number as u64));

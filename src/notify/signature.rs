@@ -5,11 +5,10 @@ use dropmill_azure_wire::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The `webhook-signature` of a body. A key that begins with `whsec_` goes on in Base64, as the standard writes keys; any
-/// other is taken as it stands.
+/// The `webhook-signature` of a body. After the prefix `whsec_` the key is Base64, as the standard writes
+/// keys; any other key is used as it is.
 ///
-/// # Errors
-/// A key that says it is Base64 and is not.
+/// # Errors Fails if a key with the prefix `whsec_` is not Base64.
 pub fn sign(key: &Secret, id: &str, seconds: i64, body: &str) -> Result<String, String> {
     let key = match key.expose().strip_prefix("whsec_") {
         Some(text) => STANDARD

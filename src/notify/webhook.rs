@@ -1,4 +1,4 @@
-//! Notifications to an address on the web, signed as Standard Webhooks asks.
+//! Notifications to a web address, signed as Standard Webhooks defines.
 
 use super::{failed::Failed, signature};
 use dropmill_azure_wire::{secret::Secret, time::SharedClock};
@@ -27,8 +27,7 @@ impl Webhook {
 
     /// Posts a notification.
     ///
-    /// # Errors
-    /// Returns why it was not taken, and whether another attempt is worthwhile.
+    /// # Errors Returns why it was not accepted, and whether another attempt is useful.
     pub async fn post(&self, notice: &Notice) -> Result<(), Failed> {
         let seconds = self.clock.now().as_second();
         let mut request = self
@@ -42,7 +41,7 @@ impl Webhook {
             request = request.header("webhook-signature", signed);
         }
         let answer = request.body(notice.body.clone()).send().await;
-        // Addresses may hold secrets: they are not repeated.
+        // URLs may contain secrets, so they are not repeated in messages.
         let answer = answer.map_err(|error| Failed::for_now(error.without_url().to_string()))?;
         let status = answer.status();
         if status.is_success() {
@@ -52,6 +51,6 @@ impl Webhook {
             || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
         let seconds = |value: &reqwest::header::HeaderValue| value.to_str().ok()?.parse().ok();
         let after = answer.headers().get("retry-after").and_then(seconds).map(Duration::from_secs);
-        Err(Failed { why: format!("answered with {status}"), for_good: !later, after })
+        Err(Failed { why: format!("the receiver answered with {status}"), for_good: !later, after })
     }
 }

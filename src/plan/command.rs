@@ -1,4 +1,4 @@
-//! The command of each task, written so that no name is ever more than a name.
+//! The command of each task, quoted so that a file name is always a single argument and never executed.
 
 use super::sources::Declared;
 use crate::settings::{Problem, Task};
@@ -8,10 +8,10 @@ use dropmill_inputs::{
     template::{Template as Text, Unknown},
 };
 
-/// Programs that read an argument as a program of theirs.
+/// Programs that interpret an argument as a script.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "cmd.exe", "powershell", "pwsh"];
 
-/// A command with placeholders for what differs from task to task.
+/// A command with placeholders for the values that differ between tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Template {
     /// A program and its arguments.
@@ -21,10 +21,10 @@ pub enum Template {
 }
 
 impl Template {
-    /// Reads the command of a task; that there is exactly one was checked.
+    /// Reads the command of a task; the caller has checked that there is exactly one.
     ///
-    /// # Errors
-    /// Gaps that nothing fills, and gaps where a shell would read them.
+    /// # Errors Returns placeholders that have no value, and placeholders in text that a shell would
+    /// interpret.
     pub fn of(task: &Task, declared: &Declared) -> Result<Self, Vec<Problem>> {
         let Some(command) = &task.command else {
             let line = task.shell.clone().unwrap_or_default();
@@ -67,7 +67,7 @@ impl Template {
         if problems.is_empty() { Ok(Self::Arguments(arguments)) } else { Err(problems) }
     }
 
-    /// Returns the command line of one task, for the node's splitter.
+    /// Returns the command line of one task, quoted as the node splits it.
     pub fn write(&self, draft: &Draft, index: usize) -> String {
         match self {
             Self::Shell(line) => shell_line(line),
@@ -78,7 +78,7 @@ impl Template {
     }
 }
 
-/// The variable of a shell that holds what a placeholder stands for, quoted.
+/// Returns the quoted shell variable with the same value as a placeholder.
 fn variable_of(name: &str, declared: &Declared) -> Option<String> {
     let is_in = |names: &[String]| names.iter().any(|own| own == name);
     Some(match name {
@@ -91,34 +91,34 @@ fn variable_of(name: &str, declared: &Declared) -> Option<String> {
     })
 }
 
-/// What is wrong with placeholders in a line for the shell: there they would be text, and a value in their place could be a
-/// program.
+/// Returns the mistakes of placeholders in a line for the shell: they would be plain text there, and a
+/// replaced value could be executed.
 fn gaps_in_shell(line: &str, declared: &Declared) -> Vec<String> {
     let is_gap = |name: &&str| {
         let found = line.match_indices(&format!("{{{name}}}")).map(|(at, _)| &line[..at]).collect::<Vec<_>>();
         found.iter().any(|before| !before.ends_with(['$', '{']))
     };
     let instead = |name: &str| match variable_of(name, declared) {
-        Some(variable) => format!("{{{name}}} stands for nothing in a line for the shell: write {variable}"),
+        Some(variable) => format!("{{{name}}} is not replaced in a line for the shell: write {variable}"),
         None => format!(
-            "{{{name}}} stands for nothing in a line for the shell: use task.command = [\"sh\", \"-c\", \"…\", \"sh\", \
+            "{{{name}}} is not replaced in a line for the shell: use task.command = [\"sh\", \"-c\", \"…\", \"sh\", \
              \"{{{name}}}\"], where the line has it as \"$1\""
         ),
     };
     declared.all().into_iter().filter(is_gap).map(instead).collect()
 }
 
-/// A line for the node's shell as a command line.
+/// Returns a command line that runs a line in the node's shell.
 pub fn shell_line(line: &str) -> String {
     quote(["/bin/sh", "-c", line])
 }
 
-/// A file's name as an argument: one that begins with a hyphen is no option.
+/// Returns a file name as an argument; a name that begins with a hyphen must not be read as an option.
 pub fn as_argument(name: &str) -> String {
     if name.starts_with('-') { format!("./{name}") } else { name.to_owned() }
 }
 
-/// What a placeholder stands for. The path of a file is an argument; a value is text.
+/// Returns the value of a placeholder. The path of a file becomes an argument; other values are text.
 pub fn value(name: &str, draft: &Draft, index: usize) -> String {
     let value = draft.value(name, index).unwrap_or_default();
     let is_file = draft.files.iter().any(|file| file.name.as_deref() == Some(name));
@@ -132,17 +132,17 @@ mod tests {
     use dropmill_inputs::NamedFile;
 
     #[test]
-    fn a_line_for_the_shell_names_its_variables_and_every_other_brace_is_its_own() {
-        let told = |line: &str| gaps_in_shell(line, &Declared::of_a_file()).join("\n");
-        assert!(told("wc {input}").contains("write \"$DROPMILL_INPUT\""));
-        assert!(told("mv x {stem}.csv").contains("%.*"));
-        assert!(told("echo {index}").contains("as \"$1\""));
+    fn a_shell_line_reports_placeholders_with_their_variables_and_ignores_other_braces() {
+        let problems = |line: &str| gaps_in_shell(line, &Declared::of_a_file()).join("\n");
+        assert!(problems("wc {input}").contains("write \"$DROPMILL_INPUT\""));
+        assert!(problems("mv x {stem}.csv").contains("%.*"));
+        assert!(problems("echo {index}").contains("as \"$1\""));
         for line in [
             "awk '{print}'",
             "echo ${input} {{input}} {input,output} {} { input; }",
             "docker --format '{{.Name}}'",
         ] {
-            assert_eq!(told(line), "", "{line}");
+            assert_eq!(problems(line), "", "{line}");
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled_within_one_argument_each() {
+    fn each_placeholder_is_replaced_within_one_argument() {
         let template = Template::of(
             &task(&["count", "-n{index}", "{input}", "{stem}_{name}", "{{literal}}", ""]),
             &Declared::of_a_file(),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_that_nothing_fills_and_names_in_shell_programs_are_refused() {
+    fn unknown_placeholders_and_placeholders_in_shell_scripts_are_rejected() {
         for (command, word) in [
             (vec!["x", "{inptu}"], "{input}"),
             (vec!["/bin/sh", "-c", "wc {input}"], "$DROPMILL_INPUT"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_files_of_a_set_are_named_and_never_become_part_of_a_shell_line() {
+    fn values_and_files_of_a_set_have_names_and_never_become_part_of_a_shell_line() {
         let declared = Declared {
             files: vec!["r1".into()],
             values: vec!["sample".into(), "alpha".into()],

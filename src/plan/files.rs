@@ -1,4 +1,4 @@
-//! Finding files by patterns, in an order that depends on their names alone.
+//! Finds files by patterns, in an order that depends only on their names.
 
 use crate::settings::Problem;
 use dropmill_azure_wire::time::Timestamp;
@@ -16,11 +16,11 @@ use std::{
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Relative to the run file's folder, `/` between segments; a byte that is not UTF-8 as `%XX`.
+    /// Path relative to the run file's folder, with `/` between segments; a byte that is not UTF-8 as `%XX`.
     pub relative: String,
-    /// Its length now.
+    /// Its length when it was found.
     pub size_bytes: u64,
     /// When its content was last changed.
     pub modified: Option<Timestamp>,
@@ -34,7 +34,7 @@ impl InputFile {
         self.mode.is_some_and(|mode| mode & 0o100 != 0)
     }
 
-    /// Its own name.
+    /// Returns the last segment of its path.
     pub fn name(&self) -> &str {
         self.relative.rsplit('/').next().unwrap_or(&self.relative)
     }
@@ -42,13 +42,13 @@ impl InputFile {
 
 struct Pattern {
     matcher: GlobMatcher,
-    /// The folder below which anything can match.
+    /// The folder below which all matches are.
     top: PathBuf,
-    /// Its own dots: only where it says so is something hidden meant.
+    /// Whether the pattern itself names hidden files: only then are hidden files found.
     hidden: bool,
 }
 
-/// Entries that match a pattern and are left out, because nobody can mean them: by what they are.
+/// Entries that match a pattern and cannot be inputs, grouped by what they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut(BTreeMap<&'static str, Vec<PathBuf>>);
 
@@ -64,7 +64,7 @@ impl LeftOut {
         }
     }
 
-    /// A line for each kind: how many there are, and the first of them.
+    /// Returns a line for each kind: how many entries there are, and the first of them.
     pub fn lines(&self) -> Vec<String> {
         let line = |(what, paths): (&&str, &Vec<PathBuf>)| {
             let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
@@ -77,25 +77,25 @@ impl LeftOut {
     }
 }
 
-/// Where files are looked for, and how.
+/// Where and how files are searched for.
 #[derive(Debug, Clone, Copy)]
 pub struct Search<'a> {
-    /// The key that the patterns stand in.
+    /// The key that contains the patterns.
     pub key: &'a str,
     /// The folder that patterns are relative to.
     pub base: &'a Path,
-    /// The folder of results, in which nothing is looked for.
+    /// The folder of results, which is not searched.
     pub output: &'a Path,
-    /// Links lead to what is meant.
+    /// Whether links are followed.
     pub follow_links: bool,
     /// Patterns of files and folders that are left out.
     pub exclude: &'a [String],
-    /// Patterns match whatever the case of letters.
+    /// Whether patterns ignore the case of letters.
     pub ignore_case: bool,
 }
 
-/// Files that match any of the patterns, sorted by their relative paths, and what matches and is left out. A pattern that
-/// finds nothing is a mistake.
+/// Returns files that match any of the patterns, sorted by their relative paths, and matching entries that
+/// are left out. A pattern that matches nothing is a mistake.
 pub fn find(
     search: Search<'_>,
     patterns: &[String],
@@ -133,7 +133,8 @@ pub fn find(
         if found.len() == before && !problems.iter().any(|problem| problem.key == key) {
             let mut what = format!("{text:?} matches no file below {}", pattern.top.display());
             if pattern.top.is_dir() && !text.contains(['*', '?', '[', '{']) {
-                what = format!("{text:?} is a folder: say {:?}", format!("{}/*", text.trim_end_matches('/')));
+                what =
+                    format!("{text:?} is a folder: write {:?}", format!("{}/*", text.trim_end_matches('/')));
             }
             for line in left_out.lines() {
                 what.push_str("; ");
@@ -151,7 +152,8 @@ fn pattern(text: &str, base: &Path, ignore_case: bool) -> Result<Pattern, String
     if text.is_empty() {
         return Err("a pattern is empty".into());
     }
-    // Folders before the first wildcard need not be searched for, and what their names hold is no pattern.
+    // Folders before the first wildcard are literal names: they need no search, and special characters in
+    // them have no effect.
     let mut top = normal(base);
     let mut rest: Vec<String> = vec![];
     for component in Path::new(text).components() {
@@ -182,12 +184,12 @@ fn pattern(text: &str, base: &Path, ignore_case: bool) -> Result<Pattern, String
         .backslash_escape(true)
         .case_insensitive(ignore_case)
         .build()
-        .map_err(|error| format!("{text:?} is no pattern: {}", error.kind()))?;
+        .map_err(|error| format!("{text:?} is not a valid pattern: {}", error.kind()))?;
     let hidden = text.split('/').any(|segment| segment.starts_with('.') && segment != "." && segment != "..");
     Ok(Pattern { matcher: glob.compile_matcher(), top, hidden })
 }
 
-/// A path without `.` and `..`.
+/// Returns a path without `.` and `..`.
 pub fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -208,7 +210,7 @@ struct Walk<'a> {
     excluded: &'a [GlobMatcher],
     found: &'a mut Vec<InputFile>,
     left_out: &'a mut LeftOut,
-    /// The folders above, by device and inode: a link that leads to one of them goes in a circle.
+    /// The parent folders, by device and inode: a link to one of them forms a cycle.
     above: Vec<(u64, u64)>,
     problems: &'a mut Vec<Problem>,
 }
@@ -238,20 +240,20 @@ impl Walk<'_> {
             return self.leave(path, "a link, and input.follow_links is false");
         }
         match fs::metadata(path) {
-            // What a run made is no input of the next, whatever leads to it.
+            // Results of a run are not inputs of the next run, even if a link leads to them.
             Ok(facts) if facts.is_dir() && leads_below(path, self.search.output) => {}
             Ok(facts) => self.plain(path, &facts),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.leave(path, "a link that leads nowhere")
+                self.leave(path, "a link whose target does not exist")
             }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                self.leave(path, "a link that leads in a circle");
+                self.leave(path, "a link that forms a cycle");
             }
             Err(error) => self.wrong(format!("{}: {error}", path.display())),
         }
     }
 
-    /// Leaves out what matches.
+    /// Records a matching entry that is left out.
     fn leave(&mut self, path: &Path, what: &'static str) {
         if self.matches(path) {
             self.left_out.add(what, path);
@@ -262,13 +264,13 @@ impl Walk<'_> {
         if !facts.is_dir() {
             return self.file(path, facts);
         }
-        // Results of an earlier run are no inputs of the next.
+        // Results of an earlier run are not inputs of the next run.
         if path.starts_with(self.search.output) {
             return;
         }
         let this = (facts.dev(), facts.ino());
         if self.above.contains(&this) {
-            self.left_out.add("a link that leads in a circle", path);
+            self.left_out.add("a link that forms a cycle", path);
             return;
         }
         let entries = match fs::read_dir(path) {
@@ -317,10 +319,9 @@ pub fn place_on_node(file: &InputFile, patterns: &[String], base: &Path) -> Stri
         .unwrap_or_else(|| file.path.file_name().map(|name| text_of(name.as_bytes())).unwrap_or_default())
 }
 
-/// Looks at one file that a table names.
+/// Returns one file that a table names.
 ///
-/// # Errors
-/// Returns why it cannot be an input.
+/// # Errors Returns why it cannot be an input.
 pub fn one(path: &Path, base: &Path) -> Result<InputFile, String> {
     let facts = fs::metadata(path).map_err(|error| error.to_string())?;
     if !facts.is_file() {
@@ -340,7 +341,7 @@ fn found(path: &Path, base: &Path, facts: &fs::Metadata) -> InputFile {
     }
 }
 
-/// Returns a pattern of absolute paths: what the folder's own name holds is no pattern.
+/// Returns a pattern of absolute paths; special characters in the name of the folder have no effect.
 pub fn absolute_pattern(base: &Path, pattern: &str) -> String {
     let mut folder = normal(base);
     let mut rest: Vec<&str> = vec![];
@@ -357,12 +358,12 @@ pub fn absolute_pattern(base: &Path, pattern: &str) -> String {
     format!("{}/{}", folder.trim_end_matches('/'), rest.join("/"))
 }
 
-/// Returns a path as text, as names of inputs have it.
+/// Returns a path as text, as names of inputs contain it.
 pub fn text(path: &Path) -> String {
     text_of(path.as_os_str().as_bytes())
 }
 
-/// Whether a link leads to the folder of results, or into it.
+/// Returns whether a link leads to the folder of results or into it.
 fn leads_below(link: &Path, output: &Path) -> bool {
     match (fs::canonicalize(link), fs::canonicalize(output)) {
         (Ok(target), Ok(output)) => target.starts_with(output),
@@ -380,7 +381,7 @@ fn kind_of(facts: &fs::Metadata) -> &'static str {
     }
 }
 
-/// The path below `base`, or for a file elsewhere its path below their common folder.
+/// Returns the path below `base`, or for a file elsewhere its path below their common folder.
 fn relative(path: &Path, base: &Path) -> String {
     let below = path.strip_prefix(base).unwrap_or_else(|_| {
         let mut above = base;
@@ -397,7 +398,8 @@ fn relative(path: &Path, base: &Path) -> String {
     segments.join("/")
 }
 
-/// A name as text: bytes that are not UTF-8 become `%XX`, and so does a `%` that could be taken for one.
+/// Returns a name as text: bytes that are not UTF-8 become `%XX`, and so does a `%` that looks like such an
+/// escape.
 fn text_of(name: &[u8]) -> String {
     match std::str::from_utf8(name) {
         Ok(text) => text.to_owned(),
@@ -412,10 +414,10 @@ fn text_of(name: &[u8]) -> String {
     }
 }
 
-/// What is wrong with a pattern of `task.outputs`, if anything is.
+/// Returns what is wrong with a pattern of `task.outputs`, if anything is.
 pub fn bad_output(pattern: &str) -> Option<String> {
     if pattern.is_empty() || pattern.starts_with('/') || pattern.split('/').any(|segment| segment == "..") {
-        return Some(format!("{pattern:?} does not lie in the task's working folder"));
+        return Some(format!("{pattern:?} is outside the task's working folder"));
     }
     if let Some(folder) = pattern.strip_suffix('/') {
         return Some(format!(
@@ -425,10 +427,10 @@ pub fn bad_output(pattern: &str) -> Option<String> {
     }
     let plain: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
     if plain.len() != pattern.split('/').count() {
-        return Some(format!("{pattern:?} would match nothing on a node: say {:?}", plain.join("/")));
+        return Some(format!("{pattern:?} would match nothing on a node: write {:?}", plain.join("/")));
     }
     let built = GlobBuilder::new(pattern).literal_separator(true).build();
-    built.err().map(|error| format!("{pattern:?} is no pattern: {}", error.kind()))
+    built.err().map(|error| format!("{pattern:?} is not a valid pattern: {}", error.kind()))
 }
 
 #[cfg(test)]
@@ -492,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_and_what_is_no_file_is_left_out_and_counted() {
+    fn links_are_followed_and_entries_that_are_not_files_are_left_out_and_counted() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
@@ -525,15 +527,15 @@ mod tests {
         );
         let expected = [
             "left out: 3 entries, of which each is a FIFO, for example data/pipe0.txt",
-            "left out: data/self.txt is a link that leads in a circle",
-            "left out: data/dangling.txt is a link that leads nowhere",
+            "left out: data/self.txt is a link that forms a cycle",
+            "left out: data/dangling.txt is a link whose target does not exist",
             "left out: data/socket.txt is a socket",
         ];
-        for line in expected.iter().filter(|line| !line.contains("entries") && !line.contains("circle")) {
+        for line in expected.iter().filter(|line| !line.contains("entries") && !line.contains("cycle")) {
             assert!(left_out.contains(&(*line).to_owned()), "{left_out:?}");
         }
         assert!(left_out.iter().any(|line| line.contains("FIFO")), "{left_out:?}");
-        assert!(left_out.iter().any(|line| line.contains("in a circle")), "{left_out:?}");
+        assert!(left_out.iter().any(|line| line.contains("forms a cycle")), "{left_out:?}");
         let (found, left_out, _) = search_with(base, &["data/**/*.txt"], false);
         assert_eq!(found, ["data/a.txt"]);
         assert!(
@@ -544,21 +546,21 @@ mod tests {
         symlink("elsewhere", base.join("linked")).unwrap();
         assert_eq!(search(base, &["linked/*"]).0, ["linked/b.txt"]);
         let (_, problems) = search(base, &["linked"]);
-        assert!(problems[0].what.contains("is a folder: say \"linked/*\""), "{problems:?}");
+        assert!(problems[0].what.contains("is a folder: write \"linked/*\""), "{problems:?}");
         let (_, problems) = search(base, &["data/dangling.txt"]);
-        assert!(problems[0].what.contains("leads nowhere"), "{problems:?}");
+        assert!(problems[0].what.contains("whose target does not exist"), "{problems:?}");
     }
 
     #[test]
-    fn patterns_of_outputs_that_can_match_nothing_are_named_with_what_to_say() {
+    fn output_patterns_that_match_nothing_are_reported_with_a_correction() {
         for (pattern, said) in [
-            ("./r.txt", "say \"r.txt\""),
-            ("d//r.txt", "say \"d/r.txt\""),
-            ("d/./r", "say \"d/r\""),
+            ("./r.txt", "write \"r.txt\""),
+            ("d//r.txt", "write \"d/r.txt\""),
+            ("d/./r", "write \"d/r\""),
             ("d/", "\"d/**\" means all files"),
-            ("/etc/x", "does not lie"),
-            ("../x", "does not lie"),
-            ("", "does not lie"),
+            ("/etc/x", "is outside"),
+            ("../x", "is outside"),
+            ("", "is outside"),
         ] {
             let what = bad_output(pattern).unwrap_or_default();
             assert!(what.contains(said), "{pattern}: {what}");
@@ -569,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_text_keep_every_byte() {
+    fn names_that_are_not_utf8_keep_every_byte() {
         assert_eq!(text_of(b"a\xffb%.txt"), "a%FFb%25.txt");
         assert_eq!(text_of("ü 100%".as_bytes()), "ü 100%");
     }

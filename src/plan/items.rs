@@ -22,10 +22,11 @@ use std::{
     path::Path,
 };
 
-/// Makes the item of a file of a drop folder; that the command makes sense was checked.
+/// Creates the item of a file of a drop folder; the caller has checked the command.
 pub fn dropped(task: &Task, file: &NewItem) -> Item {
     let mut draft = Draft::of_file(&file.relative);
-    // The blobs of a folder come under their whole names, which begin with the task's and have no control characters.
+    // The blobs of a folder are downloaded under their whole names, which begin with the task's name and have
+    // no control characters.
     if file.whole_folder {
         let name = draft.files[0].place.replace(char::is_control, "_");
         draft.files[0].place = format!("{}/{name}", file.task);
@@ -53,7 +54,7 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
     }
 }
 
-/// Makes the items of all drafts.
+/// Creates the items of all drafts.
 pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Item> {
     let template = match Template::of(&settings.task, &sources.declared) {
         Ok(template) => template,
@@ -113,7 +114,7 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
     items
 }
 
-/// The first file of a task, and the others.
+/// Splits the files of a task into the first and the others.
 fn files_of<'a>(
     draft: &'a Draft,
     sources: &Sources,
@@ -134,7 +135,7 @@ fn files_of<'a>(
     (files.next(), files.map(more).collect())
 }
 
-/// Digests of what a task is made from beside its first file.
+/// Returns digests of what a task is made from, besides its first file.
 fn own_recipe(draft: &Draft, sources: &Sources) -> BTreeMap<String, String> {
     let more = draft.files.iter().skip(1).map(|file| {
         let found = &sources.files[&file.path];
@@ -151,14 +152,15 @@ fn own_recipe(draft: &Draft, sources: &Sources) -> BTreeMap<String, String> {
     recipe
 }
 
-/// Names of blobs of files that several tasks share: each is uploaded once.
+/// Returns the blob names of files that several tasks share: each is uploaded once.
 fn shared_files(sources: &Sources) -> BTreeMap<&str, String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for file in sources.drafts.iter().flat_map(|draft| &draft.files) {
         *counts.entry(&file.path).or_default() += 1;
     }
     let name = |path: &str| {
-        // The same in each copy of the run file's folder: where that lies is no part of it.
+        // The name must be the same in each copy of the run file's folder, so it does not contain the path of
+        // that folder.
         let digest = Sha256::digest(from_base(&sources.files[path].path, &sources.base).as_bytes());
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         format!("shared/{hash}/{}", without_controls(file_name(path)))
@@ -166,7 +168,7 @@ fn shared_files(sources: &Sources) -> BTreeMap<&str, String> {
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| (path, name(path))).collect()
 }
 
-/// The path of a file from the folder of the run file: `a/b`, or `../../a/b`.
+/// Returns the path of a file relative to the folder of the run file: `a/b`, or `../../a/b`.
 fn from_base(path: &Path, base: &Path) -> String {
     let mut up = String::new();
     for above in base.ancestors() {
@@ -178,7 +180,7 @@ fn from_base(path: &Path, base: &Path) -> String {
     text(path)
 }
 
-/// No blob has control characters in its name.
+/// Removes control characters, which blob names cannot have.
 fn without_controls(name: &str) -> String {
     name.replace(char::is_control, "_")
 }
@@ -199,7 +201,7 @@ pub fn taken_by_the_application(items: &[Item], application: &[AppFile]) -> Opti
     Some(Problem::new("application.files", what))
 }
 
-/// What cannot lie in one folder for all results.
+/// Reports names that collide when all results go to one folder.
 fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     let mut problems = vec![];
     let mut places: BTreeMap<String, &str> = BTreeMap::new();
@@ -207,7 +209,7 @@ fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Probl
         let name = file_name(&draft.name).to_owned();
         if let Some(other) = places.insert(name.clone(), &draft.name) {
             let what =
-                format!("{other} and {} are both called {name}: use layout = \"by-input\"", draft.name);
+                format!("{other} and {} both have the name {name}: use layout = \"by-input\"", draft.name);
             problems.push(Problem::new("output.layout", what));
         }
     }
@@ -227,7 +229,8 @@ fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Probl
     problems
 }
 
-/// The patterns of a task's outputs, if they have placeholders. What a placeholder stands for is no pattern.
+/// Returns the patterns of a task's outputs, if they have placeholders. Special characters in the values of
+/// placeholders have no effect.
 fn outputs(task: &Task, draft: &Draft, index: usize, declared: &Declared) -> Option<Vec<String>> {
     let names = declared.all();
     let templates: Vec<_> =
@@ -239,7 +242,7 @@ fn outputs(task: &Task, draft: &Draft, index: usize, declared: &Declared) -> Opt
     Some(templates.iter().map(|template| template.fill(value)).collect())
 }
 
-/// What a task finds in its environment.
+/// Returns the environment variables of a task.
 fn environment(
     task: &Task,
     draft: &Draft,

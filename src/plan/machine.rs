@@ -1,4 +1,4 @@
-//! Whether this machine can do what a plan says: found out before the first task, not after the last.
+//! Checks that this machine can carry out a plan, before the first task starts.
 
 use crate::{
     plan::{files::normal, variables},
@@ -9,19 +9,19 @@ use dropmill_lifecycle::plan::RunPlan;
 use rustix::fs::{Access, access};
 use std::path::Path;
 
-/// What the embedded service needs of a disk.
+/// Disk space for the embedded service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that inputs and application take up at the most at once.
+    /// The most bytes that inputs and application use at the same time.
     pub needs_bytes: u64,
-    /// Bytes that are free where the state folder is.
+    /// Free bytes on the file system of the state folder.
     pub free_bytes: u64,
 }
 
-/// Checks that results can be put into the output folder, and that there is room for the inputs.
+/// Checks that results can be written to the output folder, and that there is enough disk space for the
+/// inputs.
 ///
-/// # Errors
-/// Everything that this machine cannot do.
+/// # Errors Returns everything that this machine cannot do.
 pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Problems> {
     let mut problems = vec![];
     problems.extend(output(&plan.output.directory));
@@ -41,8 +41,7 @@ pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Proble
 /// Checks that the keys of the service and the secrets of tasks are available. A run finds that out by itself before its
 /// first call.
 ///
-/// # Errors
-/// Each key that is not, and why.
+/// # Errors Returns each key that is not available, and why.
 pub fn keys(loaded: &Loaded) -> Result<(), Problems> {
     let service = &loaded.settings.service;
     let mut problems = vec![];
@@ -57,7 +56,7 @@ pub fn keys(loaded: &Loaded) -> Result<(), Problems> {
     if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
 }
 
-/// What is wrong with the folder of results, if anything is.
+/// Returns what is wrong with the folder of results, if anything is.
 fn output(directory: &Path) -> Option<Problem> {
     let wrong = |what: String| Some(Problem::new("output.directory", what));
     let directory = normal(directory);
@@ -66,18 +65,19 @@ fn output(directory: &Path) -> Option<Problem> {
     match there.metadata() {
         Err(error) => return wrong(format!("{shown}: {error}")),
         Ok(facts) if !facts.is_dir() => {
-            return wrong(format!("{shown} is no folder: move it away, or name another"));
+            return wrong(format!("{shown} is not a folder: move it away, or name another"));
         }
         Ok(_) => {}
     }
     match access(there, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => None,
-        Err(error) => wrong(format!("nothing can be put into {shown}: {}", std::io::Error::from(error))),
+        Err(error) => wrong(format!("cannot write to {shown}: {}", std::io::Error::from(error))),
     }
 }
 
-/// What the embedded service needs: all inputs and the application in its containers, and once more what lies in the
-/// folders of tasks at the same time. None if nothing can be said of the disk.
+/// Returns the disk space that the embedded service needs: all inputs and the application in its containers,
+/// and copies of those that are in the folders of tasks at the same time. Returns none if the free space is
+/// unknown.
 pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let nodes = plan.pool.nodes.saturating_add(plan.pool.spot_nodes);
     let slots = usize::try_from(nodes.saturating_mul(plan.pool.slots_per_node)).unwrap_or(usize::MAX);
@@ -85,7 +85,8 @@ pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let mut sizes: Vec<u64> = plan.items.iter().map(|item| item.size_bytes).collect();
     sizes.sort_unstable_by(|one, other| other.cmp(one));
     let inputs = sum(&mut sizes.iter().copied());
-    // The folder of a task with a large input is emptied once its result is delivered; small ones stay until the end.
+    // The folder of a task with a large input is emptied once its result is delivered; folders with small
+    // inputs stay until the end.
     let freed = sizes.iter().take_while(|size| may_delete_early(plan) && **size >= EARLY_FROM_BYTES).count();
     let at_work = sum(&mut sizes[..freed].iter().take(slots).chain(&sizes[freed..]).copied());
     let application = sum(&mut plan.application.iter().map(|file| file.size_bytes));

@@ -1,4 +1,4 @@
-//! From settings to a checked `RunPlan`: files found, names given, commands written. Calls nobody.
+//! Turns settings into a checked `RunPlan`: finds files, makes names, writes commands. Calls no service.
 
 pub mod capacity;
 mod command;
@@ -37,19 +37,18 @@ use std::{
 
 pub use name::{new_run_name, run_name};
 
-/// A deadline of what has none.
+/// The deadline of a run without a deadline.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Nodes of the embedded service, all pools together.
+/// Largest number of nodes of the embedded service, in all pools together.
 pub const EMBEDDED_NODES: u32 = 1000;
 
-/// Answers the question whether something shall be deleted at the end, for `cleanup.* = "ask"`.
+/// Asks the user whether something is deleted at the end, for `cleanup.* = "ask"`.
 pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
 
 /// Makes the plan of a run.
 ///
-/// # Errors
-/// Everything that is wrong with the run file's values or with the files it names.
+/// # Errors Returns everything that is wrong with the run file's values or with the files that it names.
 pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problems> {
     let mut problems = vec![];
     let settings = &loaded.settings;
@@ -118,10 +117,10 @@ fn whole(
     }
 }
 
-/// The plan of a run that takes the files of a drop folder while it goes on. Its results go to `results`.
+/// Makes the plan of a run that takes the files of a drop folder while it is running. Its results are
+/// delivered to `results`.
 ///
-/// # Errors
-/// As [`plan`].
+/// # Errors As [`plan`].
 pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<RunPlan, Problems> {
     let mut problems = vec![];
     let settings = &loaded.settings;
@@ -139,12 +138,12 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     plan.shared_application = Some(shared_application(&plan.pool.id));
     plan.output =
         OutputPlan { directory: results.to_owned(), layout: Layout::ByInput, existing: Existing::Replace };
-    // Files come for as long as they come, and a result that cannot be brought home stays at the service.
+    // Files can arrive for an unlimited time, and a result that cannot be delivered stays at the service.
     (plan.deadlines.run, plan.deadlines.delivery, plan.deadlines.no_progress) = (FOR_EVER, FOR_EVER, None);
     Ok(plan)
 }
 
-/// Leaves out the items that are not wanted; those that stay keep their names and commands.
+/// Removes the items that are not wanted; the remaining ones keep their names and commands.
 pub fn keep(plan: &mut RunPlan, wanted: impl Fn(&Item) -> bool) {
     plan.items.retain(wanted);
     for (index, item) in plan.items.iter_mut().enumerate() {
@@ -159,15 +158,15 @@ fn check(loaded: &Loaded, problems: &mut Vec<Problem>) -> Option<Capacity> {
     let mut wrong = |key: &str, what: String| problems.push(Problem::new(key, what));
     let (pool, task) = (&settings.pool, &settings.task);
     if pool.nodes + pool.spot_nodes == 0 {
-        wrong("pool.nodes", "a pool without nodes runs no task: ask for at least one".into());
+        wrong("pool.nodes", "a pool without nodes cannot run tasks: use at least one node".into());
     }
     let nodes = u64::from(pool.nodes) + u64::from(pool.spot_nodes);
     if settings.service.kind == ServiceKind::Embedded && nodes > u64::from(EMBEDDED_NODES) {
-        let what = format!("{nodes} nodes: the embedded service has room for {EMBEDDED_NODES}");
+        let what = format!("{nodes} nodes: the embedded service has at most {EMBEDDED_NODES}");
         wrong(if pool.nodes > EMBEDDED_NODES { "pool.nodes" } else { "pool.spot_nodes" }, what);
     }
     if !(-1000..=1000).contains(&settings.job.priority) {
-        wrong("job.priority", "it must be from -1000 to 1000".into());
+        wrong("job.priority", "it must be between -1000 and 1000".into());
     }
     if task.command.is_some() == task.shell.is_some() {
         let what =
@@ -175,7 +174,7 @@ fn check(loaded: &Loaded, problems: &mut Vec<Problem>) -> Option<Capacity> {
         wrong(if task.shell.is_some() { "task.shell" } else { "task.command" }, what.into());
     }
     if settings.run.deadline.0.is_zero() {
-        wrong("run.deadline", "a run without time does nothing".into());
+        wrong("run.deadline", "it must be longer than 0".into());
     }
     for (key, count) in [
         ("limits.uploads", settings.limits.uploads),
@@ -196,14 +195,14 @@ fn check(loaded: &Loaded, problems: &mut Vec<Problem>) -> Option<Capacity> {
     if let Some(id) = &pool.id
         && !dropmill_azure_wire::batch::is_valid_id(id)
     {
-        wrong("pool.id", format!("{id:?} is no id: 1 to 64 letters, digits, - and _"));
+        wrong("pool.id", format!("{id:?} is not a valid id: use 1 to 64 letters, digits, - and _"));
     }
     if settings.run.name.trim().is_empty() {
         wrong("run.name", "it must not be empty".into());
     }
     let known = ["publisher", "offer", "sku", "version", "virtual_machine_image_id"];
     for name in pool.image.keys().filter(|name| !known.contains(&name.as_str())) {
-        wrong(&format!("pool.image.{name}"), format!("there is no such key; there are {}", known.join(", ")));
+        wrong(&format!("pool.image.{name}"), format!("unknown key; known keys are {}", known.join(", ")));
     }
     service(settings, &mut wrong);
     problems.extend(variables::check(settings));
@@ -225,7 +224,7 @@ fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {
         ("storage_key", service.storage_key.is_some()),
     ] {
         if !is_there {
-            wrong(&format!("service.{key}"), "it is needed with service.kind = \"azure\"".into());
+            wrong(&format!("service.{key}"), "it is required with service.kind = \"azure\"".into());
         }
     }
     for (key, endpoint) in
@@ -254,7 +253,7 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
         ignore_case: false,
     };
     let (found, left_out) = files::find(search, &settings.application.files, problems);
-    // Nobody chooses a program by a pattern that may match anything.
+    // An ambiguous pattern must not select a program.
     problems.extend(left_out.lines().into_iter().map(|line| Problem::new("application.files", line)));
     let mut names: BTreeMap<String, &InputFile> = BTreeMap::new();
     let mut files = vec![];
@@ -262,8 +261,10 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
         // It lies in the working folder of the start task, or of each task, as it lies in the run file's folder.
         let name = files::place_on_node(file, &settings.application.files, base);
         if let Some(other) = names.insert(name.clone(), file) {
-            let what =
-                format!("{} and {} would both be called {name} on the node", other.relative, file.relative);
+            let what = format!(
+                "{} and {} would both have the name {name} on the node",
+                other.relative, file.relative
+            );
             problems.push(Problem::new("application.files", what));
         }
         let digest = match content_digest(&file.path) {
@@ -279,7 +280,7 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
     files
 }
 
-/// SHA-256 of a file's content, 64 hex digits.
+/// Returns the SHA-256 of a file's content, as 64 hexadecimal digits.
 fn content_digest(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hash) = (std::fs::File::open(path)?, Sha256::new());
     let mut buffer = vec![0; 64 * 1024];
@@ -292,8 +293,8 @@ fn content_digest(path: &Path) -> std::io::Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Digests of what a run file does with each input, by part. The parts are compared as the run file writes them: what
-/// stands for an input's name follows from the input.
+/// Returns digests of what a run file does with each input, by part. Each part is compared as the run file
+/// writes it: the values of placeholders follow from the input.
 fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, String> {
     let (task, start_task) = (&settings.task, &settings.application.start_task);
     let files: Vec<_> = application.iter().map(|file| (&file.name, file.executable, &file.digest)).collect();
@@ -306,7 +307,7 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
     parts.iter().map(|(part, value)| ((*part).to_owned(), short_digest(value))).collect()
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of a value as JSON.
+/// Returns the first 16 hexadecimal digits of the SHA-256 of a value as JSON.
 fn short_digest(value: &Value) -> String {
     let digest = Sha256::digest(value.to_string().as_bytes());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -340,7 +341,7 @@ fn pool(settings: &Settings, capacity: &Capacity, run: &str, application: &[AppF
     PoolPlan { id, ..plan }
 }
 
-/// An image of one's own stands alone, without the defaults around it.
+/// Returns the image of the nodes; a custom image replaces all defaults.
 fn image(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let own = asked.get_key_value("virtual_machine_image_id");
     own.map_or_else(|| asked.clone(), |(key, id)| [(key.clone(), id.clone())].into())
@@ -383,14 +384,14 @@ fn limits(settings: &Settings) -> Limits {
         stream_bytes: limits.stream_bytes.0,
         fail_on_overflow: limits.on_overflow == Overflow::Fail,
         poll_every: limits.poll_every.0,
-        // A hint costs nothing to follow at once; this only gathers those of one moment.
+        // A hint triggers a poll at once; this only combines hints that arrive at the same moment.
         poll_at_most_every: Duration::from_millis(4),
         call_timeout: limits.call_timeout.0,
     }
 }
 
 fn delays(settings: &Settings, run: &str) -> Delays {
-    // Seeded by the run's name: many runs that fail together do not come back together.
+    // The seed is the run's name: many runs that fail at the same time do not all retry at the same time.
     let hash = Sha256::digest(run.as_bytes());
     let mut rng = ChaCha8Rng::from_seed(hash.into());
     let tries = usize::try_from(settings.limits.tries).unwrap_or(usize::MAX).saturating_sub(1);

@@ -1,4 +1,4 @@
-//! Names of runs and tasks: functions of what they are for, so that a repeated request is recognised.
+//! Names of runs and tasks. They depend only on what they name, so that a repeated request is recognised.
 
 use dropmill_azure_wire::time::Timestamp;
 use dropmill_lifecycle::plan::slug;
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// `lines-20261123-074052-k3f9ab`: at most 24 characters of the name, the moment, six random letters. Fits into the 63
-/// characters of a container with what follows it.
+/// Returns `lines-20261123-074052-k3f9ab`: at most 24 characters of the name, the time, six random letters.
+/// With the suffixes that are added to it, it fits into the 63 characters of a container name.
 pub fn run_name(name: &str, now: Timestamp, rng: &mut impl Rng) -> String {
     let slug = slug(name, 24);
     let slug = if slug.is_empty() { "run" } else { &slug };
@@ -28,13 +28,13 @@ pub fn new_run_name(name: &str, now: Timestamp) -> std::io::Result<String> {
     Ok(run_name(name, now, &mut ChaCha8Rng::from_seed(bytes)))
 }
 
-/// `<slug of the file name>-<12 hex digits>`: people recognise the first part, the second tells files apart whose
-/// names differ in letter case or folder alone.
+/// Returns `<slug of the file name>-<12 hex digits>`: people recognise the first part; the second part
+/// differs between files whose names differ only in letter case or folder.
 pub fn task_name(relative: &str) -> String {
     task_name_of(relative.rsplit('/').next().unwrap_or(relative), relative)
 }
 
-/// As [`task_name`], with another text for people.
+/// Returns a name as [`task_name`], with another text for people.
 pub fn task_name_of(label: &str, relative: &str) -> String {
     let hash: String =
         Sha256::digest(relative.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -49,7 +49,7 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn names_are_valid_whatever_they_are_made_of() {
+    fn names_are_valid_whatever_they_are_made_from() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         let now: Timestamp = "2026-11-23T07:40:52Z".parse().unwrap();
         for name in ["lines", "Ünïcode & spaces!", "", "--", &"long ".repeat(40), "a/../b", "\u{202e}x\n"] {

@@ -1,4 +1,4 @@
-//! From the `[input]` section and what is on disk to drafts of tasks.
+//! Turns the `[input]` section and the files on disk into drafts of tasks.
 
 use super::files::{self, InputFile, LeftOut, Search};
 use crate::settings::{Incomplete, Input, InputOrder, Loaded, Problem, TableFormat};
@@ -18,23 +18,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Most bytes of a table or a list of lines.
+/// Largest size of a table or a list of lines, in bytes.
 const LONGEST_LIST: u64 = 256 << 20;
-/// Most tasks of a run.
+/// Largest number of tasks of a run.
 const MOST_TASKS: usize = 1_000_000;
 
-/// What was found.
+/// The drafts and files that were found.
 #[derive(Default)]
 pub struct Sources {
-    /// One for each task.
+    /// One draft for each task.
     pub drafts: Vec<Draft>,
-    /// The files that drafts name, by the path that drafts have.
+    /// The files that drafts name, by their path in the drafts.
     pub files: BTreeMap<String, InputFile>,
     /// The folder of the run file.
     pub base: PathBuf,
     /// Names that a command may use.
     pub declared: Declared,
-    /// What was left out, a line for each kind.
+    /// What was left out, one line for each kind.
     pub notes: Vec<String>,
 }
 
@@ -45,12 +45,12 @@ pub struct Declared {
     pub files: Vec<String>,
     /// Names of values.
     pub values: Vec<String>,
-    /// Names that tasks have without being asked.
+    /// Names that every task has.
     pub built_in: Vec<&'static str>,
 }
 
 impl Declared {
-    /// The names of a task for one file.
+    /// Returns the names of a task for one file.
     pub fn of_a_file() -> Self {
         let built_in = vec!["name", "stem", "relative", "index"];
         Self { files: vec!["input".into()], values: vec![], built_in }
@@ -63,7 +63,7 @@ impl Declared {
     }
 }
 
-/// The disk as the run file means it.
+/// Finds files on disk as the run file names them.
 struct Disk<'a> {
     loaded: &'a Loaded,
     output: &'a Path,
@@ -84,7 +84,7 @@ impl Disk<'_> {
         }
     }
 
-    /// Finds files and takes note of them by the path that `name` gives each.
+    /// Finds files and records them by the path that `name` gives each.
     fn find(
         &self,
         key: &str,
@@ -104,7 +104,7 @@ impl Disk<'_> {
     }
 }
 
-/// Makes the drafts of a run's tasks.
+/// Creates the drafts of a run's tasks.
 pub fn read(loaded: &Loaded, output: &Path, problems: &mut Vec<Problem>) -> Sources {
     let input = &loaded.settings.input;
     let disk = Disk { loaded, output, files: RefCell::default(), left_out: RefCell::new(LeftOut::default()) };
@@ -127,7 +127,7 @@ pub fn read(loaded: &Loaded, output: &Path, problems: &mut Vec<Problem>) -> Sour
     }
     for axis in &loaded.sweep {
         if sources.declared.all().contains(&axis.name.as_str()) {
-            let what = "a file or a value of the input has this name, too: choose another";
+            let what = "a file or a value of the input already has this name: choose another";
             problems.push(Problem::new(format!("input.sweep.{}", axis.name), what));
         }
     }
@@ -148,7 +148,7 @@ pub fn read(loaded: &Loaded, output: &Path, problems: &mut Vec<Problem>) -> Sour
     sources
 }
 
-/// Checks that exactly one source is named, and that no key of another is.
+/// Checks that exactly one source is named, and that no key of another source is used.
 fn one_source(input: &Input, has_sweep: bool, problems: &mut Vec<Problem>) {
     let named: Vec<&str> = [
         ("files", !input.files.is_empty()),
@@ -160,11 +160,11 @@ fn one_source(input: &Input, has_sweep: bool, problems: &mut Vec<Problem>) {
     .filter_map(|(name, is_there)| is_there.then_some(name))
     .collect();
     if let [_, other, ..] = named[..] {
-        let what = format!("exactly one of input.{} can make tasks", named.join(", input."));
+        let what = format!("use exactly one of input.{}", named.join(", input."));
         problems.push(Problem::new(format!("input.{other}"), what));
     }
     if named.is_empty() && !has_sweep {
-        let what = "there is no input: name files, for example [\"data/**/*.txt\"], or use parts, table, lines or sweep";
+        let what = "no input is set: name files, for example [\"data/**/*.txt\"], or use parts, table, lines or sweep";
         problems.push(Problem::new("input.files", what));
     }
     for (key, is_there, of) in [
@@ -176,13 +176,13 @@ fn one_source(input: &Input, has_sweep: bool, problems: &mut Vec<Problem>) {
         if is_there && !named.contains(&of) {
             problems.push(Problem::new(
                 format!("input.{key}"),
-                format!("it belongs to input.{of}, which is not there"),
+                format!("it is used only with input.{of}, which is not set"),
             ));
         }
     }
 }
 
-/// Each value has a variable; two names must not have the same.
+/// Reports two values whose variables would have the same name.
 fn hidden_variables(declared: &Declared, problems: &mut Vec<Problem>) {
     let mut variables: BTreeMap<String, &str> = BTreeMap::new();
     for name in declared.files.iter().chain(&declared.values) {
@@ -215,7 +215,7 @@ fn finish(disk: &Disk<'_>, sources: &mut Sources, problems: &mut Vec<Problem>) {
     drafts::order(&mut sources.drafts, order, |path| files.get(path).map_or(0, |file| file.size_bytes));
 }
 
-/// A task for each file, with its companions.
+/// Creates a task for each file, with its companions.
 fn plain(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     let input = &disk.loaded.settings.input;
     let paths = disk.find("input.files", &input.files, problems, |file| file.relative.clone());
@@ -233,12 +233,12 @@ fn plain(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     Sources { drafts, declared: Declared::of_a_file(), ..Sources::default() }
 }
 
-/// Files beside an input that match a pattern of companions.
+/// Returns files in the folder of an input that match a pattern of companions.
 fn beside(disk: &Disk<'_>, path: &str, companion: &Companion) -> Vec<String> {
     let Some(source) = disk.files.borrow().get(path).cloned() else { return vec![] };
     let folder = source.path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let own = source.name().to_owned();
-    // That nothing matches is judged where it is known whether it may.
+    // A missing match is reported by the caller, which knows whether the companion is optional.
     let mut ignored = vec![];
     let search = disk.search("input.with", &folder);
     let (found, _) = files::find(search, &[companion.pattern(&own)], &mut ignored);
@@ -252,14 +252,15 @@ fn beside(disk: &Disk<'_>, path: &str, companion: &Companion) -> Vec<String> {
     found.into_iter().map(entry).collect()
 }
 
-/// A task for each set of files.
+/// Creates a task for each set of files.
 fn sets(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     let input = &disk.loaded.settings.input;
     let mut all = vec![];
     let before = problems.len();
     for (name, pattern) in &input.parts {
         let absolute = files::absolute_pattern(&disk.loaded.base, pattern);
-        // The pattern is read twice: without files for its glob, then with what the glob found.
+        // The pattern is parsed twice: first without files to get its glob, then with the files that the glob
+        // found.
         let glob = dropmill_inputs::pattern::Pattern::parse(pattern).map(|pattern| pattern.glob().to_owned());
         let key = format!("input.parts.{name}");
         let paths = glob.map(|glob| disk.find(&key, &[glob], problems, |file| files::text(&file.path)));
@@ -302,7 +303,7 @@ fn sets(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     sources
 }
 
-/// A task for each row of a table.
+/// Creates a task for each row of a table.
 fn rows(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     let input = &disk.loaded.settings.input;
     let mut sources = Sources::default();
@@ -360,7 +361,7 @@ fn rows(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     sources
 }
 
-/// A task for each line of a text.
+/// Creates a task for each line of a text.
 fn listed(disk: &Disk<'_>, problems: &mut Vec<Problem>) -> Sources {
     let path = disk.loaded.settings.input.lines.as_deref().unwrap_or(Path::new("-"));
     let declared = Declared { files: vec![], values: vec!["line".into()], built_in: vec!["name", "index"] };
@@ -377,7 +378,7 @@ fn shown(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }
 
-/// Reads a list; `-` is standard input.
+/// Reads a list; `-` means standard input.
 fn content(disk: &Disk<'_>, key: &str, path: &Path, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         if path == Path::new("-") {

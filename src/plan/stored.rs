@@ -1,4 +1,4 @@
-//! `plan.json`: the plan of a run on the disk, with the version of its format.
+//! `plan.json`: the stored plan of a run, with the version of its format.
 //!
 //! `docs/decisions/0003-format-of-journal-and-plan.md` says when the version changes.
 
@@ -24,7 +24,7 @@ pub enum PlanError {
         /// Format of the stored plan.
         found: u32,
     },
-    /// A later release wrote it and uses something in it that this release must not ignore.
+    /// A later release wrote it and uses a feature that this release must not ignore.
     #[error(
         "{} was made by a later release: it uses {}, which this release does not know; use that release or a later one",
         path.display(),
@@ -33,7 +33,7 @@ pub enum PlanError {
     Needs {
         /// Path of the stored plan.
         path: PathBuf,
-        /// What it uses.
+        /// The features that it uses.
         needs: Vec<String>,
     },
     /// It is not the plan of a run.
@@ -46,7 +46,7 @@ pub enum PlanError {
     },
 }
 
-/// What every format of a plan has, so that a release can tell what it does not know.
+/// The fields that every format of a plan has, so that a release can detect what it does not know.
 #[derive(Deserialize)]
 struct Version {
     #[serde(default = "first")]
@@ -59,7 +59,7 @@ fn first() -> u32 {
     1
 }
 
-/// Tasks have files beside their source, values, or outputs of their own.
+/// Tasks have files besides their source, values, or outputs of their own.
 const NAMED_FILES: &str = "named-files";
 
 #[derive(Serialize)]
@@ -73,8 +73,7 @@ struct Stored<'a> {
 
 /// Returns the content of `plan.json`.
 ///
-/// # Errors
-/// Fails if the plan has a key that JSON cannot write, which no plan has.
+/// # Errors Fails if the plan has a key that JSON cannot write, which no plan has.
 pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
     let is_plain = |item: &Item| {
         item.more_files.is_empty() && item.blob.is_none() && item.values.is_empty() && item.outputs.is_none()
@@ -83,13 +82,13 @@ pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec_pretty(&Stored { format: FORMAT, needs, plan })
 }
 
-/// Reads the content of `plan.json`, also as earlier releases wrote it.
+/// Reads the content of `plan.json`, also in the formats of earlier releases.
 ///
-/// # Errors
-/// [`PlanError::Newer`] and [`PlanError::Needs`] if a later release wrote it, [`PlanError::Unreadable`] if it is no plan.
+/// # Errors [`PlanError::Newer`] and [`PlanError::Needs`] if a later release wrote it,
+/// [`PlanError::Unreadable`] if it is not a plan.
 pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
     let unreadable = |source| PlanError::Unreadable { path: path.into(), source };
-    // The version first: what follows may be something that this release cannot read.
+    // The version is read first: this release may not be able to read the rest.
     let Version { format, needs } = serde_json::from_slice(body).map_err(unreadable)?;
     if format > FORMAT {
         return Err(PlanError::Newer { path: path.into(), found: format });
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// A plan as the release wrote it that had no version of the format: kept, never written again.
+    /// A plan as written by the release before plans had a format version. This file never changes.
     const FORMAT_1: &str = include_str!("golden/format-1.json");
     /// The same plan in the format of this release.
     const FORMAT_2: &str = include_str!("golden/format-2.json");
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_of_earlier_releases_are_read_and_written_in_the_present_format() {
+    fn plans_of_earlier_releases_are_read_and_written_in_the_current_format() {
         let plan = read(FORMAT_1).unwrap();
         assert_eq!((plan.items.len(), plan.items[5].relative.as_str()), (6, "data/6.txt"));
         let written = String::from_utf8(to_bytes(&plan).unwrap()).unwrap();
@@ -125,18 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn plans_of_later_releases_are_refused_before_anything_else_is_read() {
+    fn plans_of_later_releases_are_rejected_before_anything_else_is_read() {
         let mut later: Value = serde_json::from_str(FORMAT_2).unwrap();
         later["items"] = "something else".into();
         assert!(matches!(read(&later.to_string()), Err(PlanError::Unreadable { .. })));
         later["needs"] = vec!["named-files", "stages", "chunks"].into();
-        let told = read(&later.to_string()).unwrap_err().to_string();
+        let message = read(&later.to_string()).unwrap_err().to_string();
         assert!(
-            told.starts_with("runs/r/plan.json was made by a later release: it uses stages, chunks"),
-            "{told}"
+            message.starts_with("runs/r/plan.json was made by a later release: it uses stages, chunks"),
+            "{message}"
         );
         later["format"] = 3.into();
-        let told = read(&later.to_string()).unwrap_err().to_string();
-        assert!(told.contains("its format is 3, this release reads up to 2"), "{told}");
+        let message = read(&later.to_string()).unwrap_err().to_string();
+        assert!(message.contains("its format is 3, this release reads up to 2"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! A run that has not ended, for people: what runs now, what waits, what failed.
+//! Shows a run that has not ended for people: running tasks, failures, and what the run is waiting for.
 
 use super::{
     report,
@@ -11,16 +11,16 @@ use dropmill_journal::{
 };
 use std::collections::BTreeMap;
 
-/// Running tasks that are listed, the longest running first.
+/// Largest number of running tasks that are listed, the longest running first.
 const MAX_RUNNING: usize = 20;
 
-/// What is shown of a run that has not ended.
+/// Everything that is shown about a run that has not ended.
 pub struct LiveView<'a> {
     /// Its report so far.
     pub report: &'a Report,
     /// The state of its tasks.
     pub table: &'a TaskTable,
-    /// What it waits for.
+    /// Its progress, with what it is waiting for.
     pub progress: &'a Progress,
     /// The process that works on it: `pid 12 since …`; none if it was interrupted.
     pub holder: Option<String>,
@@ -57,7 +57,7 @@ pub fn lines(view: &LiveView<'_>) -> Vec<String> {
         .collect();
     lines.extend(report::failures(&failed, width));
     if let (Some(_), Some(waits)) = (&view.holder, view.progress.waiting_for()) {
-        lines.push(format!("waiting     {waits}"));
+        lines.push(format!("now         {waits}"));
     }
     match view.holder {
         Some(_) => lines.push(format!("follow:  dropmill logs {run} -f")),
@@ -89,7 +89,7 @@ fn counts(table: &TaskTable) -> String {
     format!("{} of {}", parts.join(", "), table.rows().len())
 }
 
-/// Returns the name of a node, shortened to what tells nodes apart.
+/// Returns the name of a node, shortened to the part that identifies it.
 fn short_node(node: &str) -> String {
     match node
         .strip_prefix("tvmps_")

@@ -1,4 +1,4 @@
-//! What people see: a line while a run goes on, a report at its end.
+//! Output for people: a progress line while a run is running, a report at its end.
 
 pub mod live;
 pub mod overview;

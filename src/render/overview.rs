@@ -1,4 +1,4 @@
-//! How a drop folder stands, for people.
+//! Shows the state of a drop folder for people.
 
 use crate::daemon::Overview;
 
@@ -30,7 +30,7 @@ pub fn lines(overview: &Overview) -> Vec<String> {
             lines.push(format!("            {more}: other reasons"));
         }
     }
-    lines.extend(overview.waits_for.iter().map(|why| format!("waits for   {why}")));
+    lines.extend(overview.waits_for.iter().map(|why| format!("waiting for {why}")));
     lines
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use crate::daemon::LeftAlone;
 
     #[test]
-    fn what_is_left_alone_is_counted_apart_with_its_reasons() {
+    fn entries_left_alone_are_counted_separately_with_their_reasons() {
         let left = |count, why: &str| LeftAlone { why: why.into(), count };
         let mut overview = Overview {
             directory: "/drop".into(),
@@ -63,13 +63,14 @@ mod tests {
             "left alone  15",
             "            12: matches watch.ignore",
             "            3: a FIFO",
-            "waits for   room",
+            "waiting for room",
         ];
         assert_eq!(lines(&overview), expected);
         overview.left_alone = (0..12).map(|number| left(2, &format!("reason {number}"))).collect();
-        let told = lines(&overview);
+        let shown = lines(&overview);
         assert!(
-            told.contains(&"left alone  24".into()) && told.contains(&"            4: other reasons".into())
+            shown.contains(&"left alone  24".into())
+                && shown.contains(&"            4: other reasons".into())
         );
         (overview.left_alone, overview.holder, overview.waits_for) = (vec![], None, None);
         assert_eq!(lines(&overview)[0], "/drop: not watched; start it with `dropmill watch FILE`");

@@ -1,5 +1,5 @@
-//! One line that says how far a run is: redrawn on a terminal, a plain line now and then elsewhere. Failures are lines of their
-//! own, as they happen.
+//! One line that shows the progress of a run: redrawn on a terminal, printed from time to time elsewhere. Each failure gets
+//! its own line when it happens.
 
 use super::say::{self, length, shown};
 use dropmill_journal::{
@@ -35,7 +35,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Creates a line that is redrawn on a terminal, plain lines elsewhere, or nothing.
+    /// Creates a line that is redrawn on a terminal, plain lines elsewhere, or no output.
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
@@ -57,13 +57,13 @@ impl Shown {
         }
     }
 
-    /// Takes in an event of an earlier process of the run, without printing.
+    /// Applies an event that an earlier process of the run recorded, without printing.
     pub fn recall(&mut self, event: &Event) {
         self.progress.apply(event);
         self.name_input(event);
     }
 
-    /// Takes in an event.
+    /// Applies an event and prints.
     pub fn apply(&mut self, event: &Event) {
         self.progress.apply(event);
         self.last = Some((event.elapsed_ms, Instant::now()));

@@ -1,4 +1,4 @@
-//! The report for people.
+//! Shows the report for people.
 
 use super::say::{length, shown, size};
 use dropmill_journal::{
@@ -7,19 +7,19 @@ use dropmill_journal::{
 };
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-/// With more tasks than this, only those that did not succeed have a line.
+/// With more tasks than this, only those that did not succeed are listed.
 const MAX_LINES: usize = 50;
-/// Equal failures from this number on are one group.
+/// Smallest number of equal failures that are shown as one group.
 const MIN_GROUP: usize = 3;
-/// Inputs that are named as examples of a group.
+/// Largest number of inputs that are named as examples of a group.
 const MAX_EXAMPLES: usize = 3;
-/// Groups and single failures that are printed.
+/// Largest number of groups and single failures that are printed.
 const MAX_FAILURES: usize = 20;
-/// Lines about results that lie beside others.
+/// Largest number of lines about results that were stored under another name.
 const MAX_BESIDE: usize = 5;
-/// Lines of a task's standard error.
+/// Largest number of lines of a task's standard error.
 const MAX_STDERR: usize = 5;
-/// Beginning of a line that belongs to the one above.
+/// Prefix of a line that continues the previous one.
 const MORE: &str = "            ";
 
 /// Returns the lines of a report, with the folder that results went to.
@@ -54,7 +54,7 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
     if report.beside > 0 {
         let beside = report.results.iter().filter_map(|task| Some((task, task.beside.as_ref()?)));
         lines.push(format!(
-            "beside      {} results lie beside what is in their places, as NAME~2:",
+            "beside      {} results were stored as NAME~2, because their names were taken:",
             report.beside
         ));
         lines.extend(

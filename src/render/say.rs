@@ -1,7 +1,7 @@
-//! Everything that is printed: nothing else in this program writes to standard output or standard error.
+//! Prints everything: nothing else in this program writes to standard output or standard error.
 //!
-//! Whatever a text holds, it stays on its line and moves no cursor: see [`shown`]. Standard output may be closed by its
-//! reader at any time: that ends nothing.
+//! Text stays on its line and cannot move the cursor, whatever it contains: see [`shown`]. The reader of
+//! standard output may close it at any time; the program continues.
 
 pub use dropmill_journal::shown;
 
@@ -35,7 +35,7 @@ pub fn json(value: &impl Serialize) -> bool {
     }
 }
 
-/// Writes a text of our own to standard output as it is: one that holds no name and no message.
+/// Writes a fixed text of this program to standard output unchanged; it contains no name and no message.
 pub fn own_text(text: &str) -> bool {
     out(&format!("{}\n", text.trim_end()))
 }
@@ -89,11 +89,11 @@ impl Screen {
     }
 }
 
-/// Output of a task on standard output. On a terminal, control characters other than line ends and tabs are visible text and
-/// have no effect; elsewhere every byte is written as it is.
+/// The output of a task, on standard output. On a terminal, control characters other than line ends and tabs
+/// are shown as visible text; elsewhere every byte is written as it is.
 #[derive(Debug, Default)]
 pub struct TextStream {
-    /// The beginning of a character whose end has not come.
+    /// The first bytes of a character whose last bytes have not arrived.
     rest: Vec<u8>,
 }
 
@@ -120,7 +120,7 @@ impl TextStream {
             }
             text += if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
         }
-        // The end of a character may come with the next bytes.
+        // The rest of the character may come with the next bytes.
         if let Err(error) = std::str::from_utf8(&bytes)
             && error.error_len().is_none()
         {
@@ -131,7 +131,7 @@ impl TextStream {
     }
 }
 
-/// A log on standard error: one line an event, whatever the event says.
+/// A log on standard error: one line for each event, whatever the event contains.
 #[derive(Debug, Clone, Copy)]
 pub struct Log {
     /// Its lines are JSON.
@@ -152,7 +152,7 @@ impl Write for Log {
     }
 }
 
-/// A number of bytes for people.
+/// Returns a number of bytes for people.
 pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut scaled, mut unit) = (bytes as f64, 0);
@@ -163,7 +163,7 @@ pub fn size(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{scaled:.1} {}", units[unit]) }
 }
 
-/// A length of time for people.
+/// Returns a length of time for people.
 pub fn length(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
@@ -179,12 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_line_whatever_it_holds() {
+    fn text_with_control_characters_stays_on_one_line() {
         assert_eq!(joined(["a\nok: forged", "\x1b[2Jb"]), "a\\nok: forged\n\\u{1b}[2Jb\n");
     }
 
     #[test]
-    fn output_of_a_task_moves_no_cursor_and_keeps_its_characters() {
+    fn output_of_a_task_cannot_move_the_cursor_and_keeps_its_characters() {
         let mut stream = TextStream::default();
         assert_eq!(stream.visible(b"a\tb\r\n\x1b[2J\n"), "a\tb\n\\u{1b}[2J\n");
         assert_eq!(stream.visible(b"x\xc3"), "x");

@@ -23,7 +23,7 @@ impl Embedded {
     /// # Errors
     /// Fails if the folder cannot be used.
     pub fn open(loaded: &Loaded, folder: &Path, clock: &SharedClock) -> Result<Self> {
-        // Names of nodes and calls need only differ from those of other services.
+        // Names of nodes and calls must differ only from those of other services.
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         let found = |problems| loaded.problems(problems);
@@ -33,9 +33,10 @@ impl Embedded {
         let settings = ServiceSettings {
             environment: NodeEnvironment::new(environment),
             seed: u64::from_le_bytes(bytes),
-            // The run's journal and its results are flushed; what the service forgets is done again.
+            // The run's journal and its results are written to disk; whatever the service loses is done
+            // again.
             durability: Durability::Process,
-            // All of it goes with the run.
+            // Everything is deleted with the run.
             cleanup_at_stop: Duration::ZERO,
             stream_bytes: loaded.settings.limits.stream_bytes.0,
             ..ServiceSettings::at(folder)
@@ -58,7 +59,7 @@ impl Embedded {
         self.0.changes()
     }
 
-    /// Lets the time of the service pass until it is stopped.
+    /// Runs timers of the service until it is stopped.
     pub async fn alarms(self) {
         self.0.alarms().await;
     }

@@ -1,4 +1,4 @@
-//! Accounts of Azure, or of another service that speaks its protocols, reached over sockets.
+//! Accounts of Azure, or of another service that implements its protocols, reached over sockets.
 
 use super::account::Account;
 use crate::settings::{KeySource, Loaded};
@@ -33,7 +33,7 @@ pub fn transport(loaded: &Loaded) -> Result<(Arc<dyn Transport>, Account, Accoun
     Ok((Arc::new(HttpTransport::new().context("set up TLS")?), batch, blob))
 }
 
-/// Sets the provider of cryptography, which calls over sockets need. One that was set before stays.
+/// Sets the provider of cryptography, which calls over sockets need. Keeps one that was set before.
 pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

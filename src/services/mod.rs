@@ -1,6 +1,6 @@
 //! Opens the services that a run uses: an embedded one of its own, or accounts of Azure.
 //!
-//! Each needs a Cargo feature: [`check`] tells which one is missing, before anything is created.
+//! Each needs a Cargo feature: [`check`] reports a missing one before anything is created.
 
 pub mod account;
 #[cfg(feature = "embedded")]
@@ -41,10 +41,9 @@ struct Built {
     tls: bool,
 }
 
-/// Checks that every feature was built that the settings need.
+/// Checks that this build has every feature that the settings need.
 ///
-/// # Errors
-/// Returns the first feature that is missing.
+/// # Errors Returns the first feature that is missing.
 pub fn check(settings: &Settings) -> Result<(), MissingFeature> {
     let built = Built { embedded: cfg!(feature = "embedded"), tls: cfg!(feature = "tls") };
     missing(settings, built).map_or(Ok(()), Err)
@@ -98,11 +97,11 @@ pub fn open(
             Ok((services, None))
         }
         #[cfg(not(feature = "tls"))]
-        ServiceKind::Azure => anyhow::bail!("a feature is missing, which was checked"),
+        ServiceKind::Azure => anyhow::bail!("internal error: a feature is missing although it was checked"),
     }
 }
 
-/// Records what goes through a transport, if that is asked for.
+/// Adds a recorder to a transport, if the caller wants one.
 fn recorded(
     transport: Arc<dyn Transport>,
     batch: &Account,
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_settings_need_and_was_not_built_is_named() {
+    fn a_missing_feature_that_the_settings_need_is_named() {
         let settings = |kind, url: Option<&str>| {
             let mut settings = Settings::default();
             (settings.service.kind, settings.notify.url) = (kind, url.map(str::to_owned));

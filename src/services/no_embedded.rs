@@ -1,4 +1,4 @@
-//! Stands in for the embedded service in a build without the feature `embedded`: it cannot be opened.
+//! Replaces the embedded service in a build without the feature `embedded`: opening it always fails.
 
 use super::account::Account;
 use crate::{error::MissingFeature, settings::Loaded};
@@ -6,7 +6,7 @@ use anyhow::Result;
 use dropmill_azure_wire::{time::SharedClock, transport::Transport};
 use std::{convert::Infallible, path::Path, sync::Arc};
 
-/// A service that does not exist.
+/// A service that cannot exist in this build.
 #[derive(Clone)]
 pub struct Embedded(Infallible);
 

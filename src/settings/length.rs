@@ -1,4 +1,5 @@
-//! Lengths of time (`"90s"`) and sizes (`"64MiB"`): a number with its unit, so that none can be mistaken.
+//! Lengths of time (`"90s"`) and sizes (`"64MiB"`): a number that must have a unit, so that it is
+//! unambiguous.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -38,10 +39,10 @@ fn read(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String>
     }
     let unit = unit.trim();
     if unit.is_empty() {
-        return Err(format!("{text:?} has no unit: one of {}", names.join(", ")));
+        return Err(format!("{text:?} has no unit: use one of {}", names.join(", ")));
     }
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
-        return Err(format!("{unit:?} is no unit: one of {}", names.join(", ")));
+        return Err(format!("{unit:?} is not a known unit: use one of {}", names.join(", ")));
     };
     let number: u64 = number.parse().map_err(|_| format!("{text:?} is too large"))?;
     number.checked_mul(*scale).ok_or_else(|| format!("{text:?} is too large"))

@@ -1,6 +1,8 @@
-//! Reads a run file: defaults, then the file, then the environment, then `--set`; and finds every mistake in it.
+//! Reads a run file: defaults, then the file, then the environment, then `--set`; and finds every mistake
+//! in it.
 //!
-//! A mistake does not hide the next: what cannot be read is noted, put back to its default, and reading goes on.
+//! One mistake does not hide the next: a value that cannot be read is reported and replaced by its default,
+//! and reading continues.
 
 use super::{
     Settings,
@@ -16,43 +18,43 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Where the defaults stand.
+/// The defaults, as TOML.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
-/// Begins the variables that override keys: `DROPMILL__POOL__NODES=5`.
+/// Prefix of the variables that override keys: `DROPMILL__POOL__NODES=5`.
 const PREFIX: &str = "DROPMILL__";
-/// Ends the path that stands for settings made in code.
+/// Suffix of the path that represents settings made in code.
 const IN_CODE: &str = ".settings";
-/// More mistakes than this are no help.
+/// Largest number of mistakes that are reported; more would not help.
 const MOST_PROBLEMS: usize = 50;
 
-/// Settings that could be read, and where they come from.
+/// Settings that could be read, and their origin.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The run file; none for settings that were made in code.
     pub file: Option<PathBuf>,
     /// The folder that paths in the settings are relative to.
     pub base: PathBuf,
-    /// The settings, laid over the defaults.
+    /// The settings, with defaults where nothing else is set.
     pub settings: Settings,
-    /// `section.key=value` that were set over the run file.
+    /// `section.key=value` that override the run file.
     pub set: Vec<String>,
-    /// Where the keys of the run file stand.
+    /// The lines of the keys in the run file.
     pub lines: Lines,
-    /// Keys that the file, the environment or the command line sets, whatever to: `output.layout`.
+    /// Keys that the file, the environment or the command line sets, to any value: `output.layout`.
     pub given: BTreeSet<String>,
-    /// Axes of `[input.sweep]`, with the text of numbers as the file has it if it is TOML.
+    /// Axes of `[input.sweep]`; if the file is TOML, with numbers written as in the file.
     pub sweep: Vec<Axis>,
     /// The plan is made for a simulated world: it must not depend on this machine.
     pub simulated: bool,
-    /// Standard input, once it was read: it can be read once only.
+    /// Standard input, once it was read: it can be read only once.
     standard_input: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl Loaded {
-    /// Returns standard input, at most `longest` bytes and one more. It is read at the first call and kept.
+    /// Returns standard input, or its first `longest` + 1 bytes if it is longer than `longest`. It is read at
+    /// the first call and kept.
     ///
-    /// # Errors
-    /// Fails if it cannot be read.
+    /// # Errors Fails if it cannot be read.
     pub fn standard_input(&self, longest: u64) -> std::io::Result<&[u8]> {
         if let Some(read) = self.standard_input.get() {
             return Ok(read);
@@ -67,7 +69,7 @@ impl Loaded {
         self.standard_input.get().map(Vec::as_slice)
     }
 
-    /// Sets standard input to what an interrupted run kept of it.
+    /// Sets standard input to the bytes that an interrupted run stored.
     pub fn set_standard_input(&self, bytes: Vec<u8>) {
         let _ = self.standard_input.set(bytes);
     }
@@ -77,11 +79,10 @@ impl Loaded {
         problems(self.file.as_deref(), found, &self.lines)
     }
 
-    /// Returns the path that tells the runs of these settings from those of others: the real path of the run file. For
-    /// settings made in code it is made of their folder and `run.name`, and no file has it.
+    /// Returns the path that identifies the runs of these settings: the real path of the run file. For
+    /// settings made in code it consists of their folder and `run.name`, and no file has it.
     ///
-    /// # Errors
-    /// Fails if the run file or the folder does not exist.
+    /// # Errors Fails if the run file or the folder does not exist.
     pub fn identity(&self) -> std::io::Result<PathBuf> {
         match &self.file {
             Some(file) => std::fs::canonicalize(file),
@@ -124,9 +125,7 @@ pub fn load(
     let whole = |what: String| problems(Some(file), vec![Problem::new("", what)], &Lines::default());
     let text = std::fs::read_to_string(file).map_err(|error| {
         whole(match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                "there is no such file; `dropmill init` writes one to begin with".to_owned()
-            }
+            std::io::ErrorKind::NotFound => "file not found; `dropmill init` writes one".to_owned(),
             _ => format!("it cannot be read: {error}"),
         })
     })?;
@@ -149,11 +148,10 @@ pub fn load(
     lay_over(from, &text, format, set, environment)
 }
 
-/// Takes settings that were made in code. `base` is the folder that their paths are relative to, `set` holds
-/// `section.key=value` to lay over them.
+/// Takes settings that were made in code. `base` is the folder that their paths are relative to; `set` holds
+/// `section.key=value` that override them.
 ///
-/// # Errors
-/// Returns every mistake in `set`. Settings that make no sense are found when a run is planned.
+/// # Errors Returns every mistake in `set`. Settings that make no sense are found when a run is planned.
 pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loaded, Problems> {
     let whole = |what: String| problems(None, vec![Problem::new("", what)], &Lines::default());
     let base = std::path::absolute(base).map_err(|error| whole(format!("{}: {error}", base.display())))?;
@@ -175,14 +173,15 @@ pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loade
     lay_over(Origin { file: None, base, lines: Lines::default() }, &text, FileFormat::Json, set, [])
 }
 
-/// Where settings come from.
+/// The origin of settings.
 struct Origin<'a> {
     file: Option<&'a Path>,
     base: PathBuf,
     lines: Lines,
 }
 
-/// Lays a run file over the defaults, and the environment and `set` over both. Settings made in code are complete.
+/// Combines the defaults with a run file, and overrides both with the environment and `set`. Settings made in
+/// code are complete.
 fn lay_over(
     Origin { file, base, lines }: Origin<'_>,
     text: &str,
@@ -197,7 +196,7 @@ fn lay_over(
     builder = builder.add_source(File::from_str(text, format));
     let mut given = BTreeSet::new();
     let own = Config::builder().add_source(File::from_str(text, format)).build();
-    // Whatever is wrong with it is found below.
+    // Any mistake in it is found below.
     if let Ok(own) = own.and_then(Config::try_deserialize) {
         leaves("", &own, &mut given);
     }
@@ -261,7 +260,7 @@ fn sweep(
     if problems.is_empty() { Ok(axes) } else { Err(problems) }
 }
 
-/// Adds the keys of a tree that hold no further keys.
+/// Adds the keys of a tree whose values are not tables.
 fn leaves(above: &str, tree: &Value, keys: &mut BTreeSet<String>) {
     match tree {
         Value::Object(inner) if !inner.is_empty() || above.is_empty() => {
@@ -288,7 +287,7 @@ fn problems(file: Option<&Path>, found: Vec<Problem>, lines: &Lines) -> Problems
     Problems { found }
 }
 
-/// What environment and command line say, the command line last.
+/// Returns what the environment and the command line set, the command line last.
 fn overrides(
     set: &[String],
     environment: impl IntoIterator<Item = (String, String)>,
@@ -313,7 +312,7 @@ fn overrides(
     said
 }
 
-/// A value written without a file: TOML if it is, text otherwise.
+/// Returns a value that was not written in a file: TOML if it can be parsed, text otherwise.
 fn value_of(text: &str) -> config::Value {
     let parsed: Result<toml::Table, _> = toml::from_str(&format!("v = {}", text.trim()));
     let value = parsed.ok().and_then(|mut table| table.remove("v"));
@@ -335,7 +334,7 @@ fn config_value(value: toml::Value) -> config::Value {
     }
 }
 
-/// Reads the tree, noting each mistake and going on with the default in its place.
+/// Reads the tree, and records each mistake and continues with the default in its place.
 fn read(mut tree: Value, found: &mut Vec<Problem>) -> Option<Settings> {
     let defaults = defaults();
     for _ in 0..MOST_PROBLEMS {
@@ -363,10 +362,10 @@ fn read(mut tree: Value, found: &mut Vec<Problem>) -> Option<Settings> {
     None
 }
 
-/// Puts the default in the place of what is wrong, or takes it out.
+/// Replaces a wrong value by its default, or removes it.
 fn put_back(tree: &mut Value, defaults: &Value, path: &[String]) -> bool {
     let default = path.iter().try_fold(defaults, |at, key| at.get(key)).cloned();
-    // A mistake within a list is a mistake of the list.
+    // A mistake within a list counts as a mistake of the list.
     let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
     let depth = path.iter().position(is_index).unwrap_or(path.len());
     let (path, default) = match depth == path.len() {
@@ -388,22 +387,23 @@ fn put_back(tree: &mut Value, defaults: &Value, path: &[String]) -> bool {
     }
 }
 
-/// What serde says, in the words of somebody who writes run files.
+/// Rewrites an error of serde for people who write run files.
 fn words(said: &str, path: &[String], tree: &Value) -> String {
     let last = path.last().map(String::as_str).unwrap_or_default();
     if let Some(rest) = said.strip_prefix("unknown field `") {
         let names: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
         let hint = nearest(last, names.iter().copied()).map(|name| format!("; did you mean {name}?"));
-        let all = if hint.is_some() { String::new() } else { format!("; there are {}", names.join(", ")) };
-        return format!("there is no such key{}{all}", hint.unwrap_or_default());
+        let all =
+            if hint.is_some() { String::new() } else { format!("; known keys are {}", names.join(", ")) };
+        return format!("unknown key{}{all}", hint.unwrap_or_default());
     }
-    // Whatever is wrong with it, what stands in its place may be the key: it is not repeated.
+    // The wrong value may be the key itself, so it is not repeated.
     if path.starts_with(&["task".into(), "secret_env".into()]) {
         return "a secret must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }"
             .into();
     }
     if last.ends_with("_key") {
-        return "a key must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }".into();
+        return "a run file must not contain a key: write { env = \"NAME\" } or { file = \"PATH\" }".into();
     }
     if let Some(rest) = said.strip_prefix("unknown variant `") {
         let wrong = rest.split('`').next().unwrap_or_default();
@@ -431,14 +431,14 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
                 "a boolean" => "true or false",
                 other => other,
             };
-            format!("{value} is not right here: it must be {expected}")
+            format!("{value} is not valid here: it must be {expected}")
         }
         _ => said.to_owned(),
     }
 }
 
 impl Lines {
-    /// The line of a key, or of the nearest thing around it.
+    /// Returns the line of a key, or of the nearest table around it.
     pub fn of(&self, key: &str) -> Option<usize> {
         let mut key = key;
         loop {
@@ -450,7 +450,7 @@ impl Lines {
     }
 }
 
-/// Finds the line of every key, or the line of the first mistake in the writing itself.
+/// Finds the line of every key, or the line of the first syntax error.
 fn lines_of(text: &str) -> Result<Lines, (Option<usize>, String)> {
     let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = toml::de::DeTable::parse(text).map_err(|error| {

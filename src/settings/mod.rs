@@ -1,4 +1,5 @@
-//! The settings of a run: a run file, read and laid over the defaults, or made in code. Every mistake is found at once.
+//! The settings of a run: a run file that overrides the defaults, or settings made in code. All mistakes
+//! are found at once.
 
 mod length;
 mod load;
@@ -13,7 +14,7 @@ pub use problems::{Located, Problem, Problems, nearest as nearest_of};
 pub use sections::*;
 pub use slot_count::SlotCount;
 
-/// The name of a list that is most like `wrong`.
+/// Returns the name in a list that is most similar to `wrong`.
 pub fn nearest_name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     nearest_of(wrong, names.iter().copied())
 }

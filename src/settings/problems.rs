@@ -6,9 +6,9 @@ use std::{fmt, path::PathBuf};
 /// A mistake in a run file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key it is about, `task.command`; empty: the file as a whole.
+    /// The key with the mistake, such as `task.command`; empty if it concerns the file as a whole.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and how to correct it.
     pub what: String,
 }
 
@@ -19,13 +19,13 @@ impl From<dropmill_inputs::Problem> for Problem {
 }
 
 impl Problem {
-    /// A mistake at a key.
+    /// Creates a mistake at a key.
     pub fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
         Self { key: key.into(), what: what.into() }
     }
 }
 
-/// A mistake and where it is.
+/// A mistake and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The run file; none for settings that were made in code.
@@ -66,14 +66,14 @@ impl fmt::Display for Problems {
     }
 }
 
-/// The name among `known` that is most like `wrong`, if any is.
+/// Returns the name among `known` that is most similar to `wrong`, if any is.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |name: &&str| distance(wrong, name);
     let best = known.into_iter().min_by_key(near)?;
     (distance(wrong, best) <= 1 + wrong.len() / 3).then_some(best)
 }
 
-/// How many letters must be changed, added or taken away (Levenshtein).
+/// Returns how many letters must be changed, added or removed (Levenshtein distance).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_recognised() {
+    fn a_typing_mistake_is_recognised() {
         let known = ["nodes", "spot_nodes", "vm_size"];
         assert_eq!(nearest("node", known), Some("nodes"));
         assert_eq!(nearest("spotnodes", known), Some("spot_nodes"));

@@ -194,7 +194,7 @@ sections! {
 
     /// Where results are delivered.
     pub struct Output {
-        /// Output folder.
+        /// Folder of the results.
         pub directory: PathBuf,
         /// One folder per input, or all files in one.
         #[schemars(with = "LayoutName")]
@@ -216,7 +216,7 @@ sections! {
 
     /// Limits on concurrent work, retries and sizes.
     pub struct Limits {
-        /// Concurrent uploads.
+        /// Number of concurrent uploads.
         pub uploads: u32,
         /// Total bytes of concurrent uploads.
         pub upload_bytes: Size,

@@ -10,7 +10,7 @@ use std::fmt;
 pub enum SlotCount {
     /// As many as the node has processors, where Dropmill knows that.
     Auto,
-    /// This many.
+    /// A fixed number.
     Number(u32),
 }
 

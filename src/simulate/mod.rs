@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The time at which every simulation begins, from which the names of its runs are made.
+/// The time at which every simulation begins; the names of runs contain it.
 const BEGINNING: i64 = 1_767_225_600;
 
 /// A plan to simulate.
@@ -33,8 +33,7 @@ pub enum Simulated {
 impl Simulated {
     /// Reads a run file, and makes its plan for this scenario.
     ///
-    /// # Errors
-    /// As [`Simulated::new`], and if the run file cannot be read.
+    /// # Errors Fails as [`Simulated::new`] does, or if the run file cannot be read.
     pub fn read(
         file: &Path,
         set: &[String],
@@ -63,7 +62,7 @@ impl Simulated {
         Ok(Self::Mill(Box::new(daemon::simulated(loaded)?)))
     }
 
-    /// Returns the plan as something that can be played.
+    /// Returns the plan as something that can be simulated.
     pub fn player(&self) -> &dyn Player {
         match self {
             Self::Run(plan) => &**plan,
@@ -72,7 +71,7 @@ impl Simulated {
     }
 }
 
-/// Returns a plan whose names are those of a simulated time, the same every time.
+/// Returns a plan whose names contain a simulated time, so that they are the same every time.
 fn plan_of(loaded: &Loaded) -> Result<RunPlan, Problems> {
     let time = jiff::Timestamp::from_second(BEGINNING).expect("it is a time of this century");
     let run = plan::run_name(&loaded.settings.run.name, time, &mut ChaCha8Rng::seed_from_u64(0));

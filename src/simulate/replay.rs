@@ -1,4 +1,4 @@
-//! Replays a recording of `run --record`, with the responses that the services gave then.
+//! Replays a recording of `run --record`, with the responses that the services gave when it was recorded.
 
 use crate::{
     error::{Error, UsageError},
@@ -9,10 +9,9 @@ use dropmill_lifecycle::plan::RunPlan;
 use dropmill_test_kit::replay::{Recording, Replayed};
 use std::{fs, path::Path};
 
-/// Replays a recording; returns the recorded outline with it, if the run came to its end.
+/// Replays a recording; returns the recorded outline with it, if the run ended.
 ///
-/// # Errors
-/// Fails if a file of the recording cannot be read, or an input of the run is missing.
+/// # Errors Fails if a file of the recording cannot be read, or an input of the run is missing.
 pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>), Error> {
     Ok(read_and_replay(folder)?)
 }
@@ -24,7 +23,7 @@ fn read_and_replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
     };
     let plan: RunPlan = serde_json::from_str(&read(PLAN)?).context("the recording's plan")?;
     let mut recording = Recording::read(&read(EXCHANGES)?)?;
-    // An interrupted run has none.
+    // The recording of an interrupted run has no such file.
     if folder.join(DELIVERIES).exists() {
         recording.delivered_ms =
             serde_json::from_str(&read(DELIVERIES)?).context("the recording's deliveries")?;

@@ -1,7 +1,8 @@
-//! Which source files of a package import which: the library does not import the command line, and files that import each
-//! other in a circle are few.
+//! Checks which source files of a package import which: the library does not import the command line, and
+//! cycles of files that import each other are short.
 //!
-//! The graph is built of the paths that begin with `crate::` or `super::`, in `use` and anywhere else, without tests.
+//! The graph contains the paths that begin with `crate::` or `super::`, in `use` and elsewhere, without
+//! tests.
 
 use super::sources;
 use std::{
@@ -13,7 +14,7 @@ use std::{
 /// The command line: all other modules of `src` are the library.
 const COMMAND_LINE: [&str; 3] = ["cli", "commands", "render"];
 
-/// Most files of a cycle.
+/// Largest number of files in a cycle.
 const MOST_FILES: usize = 3;
 
 /// Longest simple path is searched for in groups of at most this many files; larger groups are rejected without a search.
@@ -109,7 +110,7 @@ fn at_most_three_files_import_each_other_in_a_circle() {
         }
     }
     for (at, (folder, files, _)) in EXCEPTIONS.iter().enumerate() {
-        assert!(used.contains(&at), "{folder}: {files:?} are no exception any more, remove them");
+        assert!(used.contains(&at), "{folder}: {files:?} are no longer an exception: remove them");
     }
 }
 
@@ -198,7 +199,7 @@ fn expand<'a>(text: &'a str, above: &mut Vec<String>, found: &mut Vec<Vec<String
                 return rest.strip_prefix('}').unwrap_or(rest);
             }
             let after = expand(rest, above, found);
-            // An alias, `as b`; text that is no use tree ends it.
+            // An alias, `as b`; other text ends the tree.
             let next = after.find([',', '}']).unwrap_or(after.len());
             rest = if after.len() == rest.len() { "" } else { &after[next..] };
         }

@@ -1,5 +1,5 @@
-//! Another user who may write to a drop folder, and attacks whoever takes files from it: a process of its own, with another
-//! user id where the tests run as root.
+//! Another user who may write to a drop folder, and attacks processes that take files from it: a process
+//! of its own, with another user id if the tests run as root.
 //!
 //! It is the test's own program, started again for one ignored test that calls [`attack`].
 
@@ -24,34 +24,34 @@ use std::{
 pub const SECRET: &str = "top secret 0123456789";
 /// User and group id of an attacker who is not the daemon's user.
 const NOBODY: u32 = 65534;
-/// Names of the environment variables that tell the process what to do.
+/// Names of the environment variables that control the process.
 const ORDER: [&str; 4] = ["ATTACK", "ATTACK_ON", "ATTACK_SECRETS", "ATTACK_SWAPS"];
-/// Folders of which handles are kept at the same time.
+/// Number of folders whose handles are kept at the same time.
 const HELD: usize = 8;
 
-/// Swaps after which another folder is dropped.
+/// Number of swaps after which another folder is dropped.
 const SWAPS_OF_A_FOLDER: u32 = 4;
 
 /// What is done to the drop folder, or to the folder of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// The folder that holds a file changes places with a link, or is moved away and filled there.
+    /// The folder that contains a file is swapped with a link, or moved away and filled there.
     Parent,
-    /// The same, one level further up or down.
+    /// The same, one level higher or lower.
     Grandparent,
-    /// Files of folders change places with links, also after the folders were taken: through handles.
+    /// Files of folders are swapped with links, also after the folders were taken, through open handles.
     Held,
-    /// A folder in the folder of results changes places with a link.
+    /// A folder in the folder of results is swapped with a link.
     #[allow(dead_code, reason = "not every test that uses this file has results that others may write to")]
     Results,
 }
 
-/// A running attack. It ends by itself, and when this is dropped.
+/// A running attack. It ends by itself or when this is dropped.
 pub struct Attacker(Child);
 
 impl Attacker {
-    /// Starts an attack of so many swaps on a folder. `secrets` is a folder of [`secrets`], `test` the name of the ignored
-    /// test.
+    /// Starts an attack with this number of swaps on a folder. `secrets` is a folder of [`secrets`], `test`
+    /// the name of the ignored test.
     pub fn start(attack: Attack, on: &Path, secrets: &Path, swaps: u32, test: &str) -> Self {
         let start = |other_user: bool| {
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -102,7 +102,7 @@ impl Drop for Attacker {
     }
 }
 
-/// Makes a folder of files that nobody but this user may read: `secret` and `inner/secret`.
+/// Creates a folder of files that only this user may read: `secret` and `inner/secret`.
 pub fn secrets(folder: &Path) {
     fs::create_dir_all(folder.join("inner")).unwrap();
     for name in ["secret", "inner/secret"] {
@@ -112,14 +112,14 @@ pub fn secrets(folder: &Path) {
     fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).unwrap();
 }
 
-/// Makes a folder that every user may write to.
+/// Creates a folder that every user may write to.
 pub fn open_to_all(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
 }
 
-/// Checks that the secrets are where they were, that neither they nor links are in `delivered`, and that they are nowhere in
-/// `kept`.
+/// Checks that the secrets are in their place, that neither they nor links are in `delivered`, and that they
+/// are nowhere in `kept`.
 pub fn check(secrets: &Path, delivered: &[PathBuf], kept: &[PathBuf]) {
     for name in ["secret", "inner/secret"] {
         let content = fs::read_to_string(secrets.join(name));
@@ -148,7 +148,7 @@ pub fn check(secrets: &Path, delivered: &[PathBuf], kept: &[PathBuf]) {
     }
 }
 
-/// Attacks as this process was told; does nothing if it was not.
+/// Attacks if the environment variables say so; otherwise does nothing.
 pub fn attack() {
     let [Some(attack), Some(on), Some(secrets), Some(swaps)] = ORDER.map(std::env::var_os) else { return };
     let mut plan = Plan {
@@ -157,7 +157,7 @@ pub fn attack() {
         swaps: swaps.to_str().unwrap().parse().unwrap(),
         chance: 0x9e37_79b9_7f4a_7c15,
     };
-    // Whatever this user makes, the daemon's user may write to.
+    // The daemon's user must be able to write to everything that this user creates.
     rustix::process::umask(Mode::empty());
     match attack.to_str().unwrap() {
         "Parent" => plan.swap_parents(&["p"]),
@@ -176,7 +176,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Another moment each time, from at once to two milliseconds later.
+    /// Waits for a different time in each call, between nothing and two milliseconds.
     fn pause(&mut self) {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
@@ -184,9 +184,9 @@ impl Plan {
         std::thread::sleep(Duration::from_micros(self.chance % 2000));
     }
 
-    /// Something of this user's that a daemon may take; it disappears whenever that takes it.
+    /// Creates a file that a daemon may take; it disappears when the daemon takes it.
     fn bait(&self, parents: &[&str]) {
-        // Where it may read the secrets itself, it must not write to them through its own links.
+        // If this user can read the secrets itself, it must not write to them through its own links.
         if parents.iter().any(|parent| is_link(&self.on.join(parent))) {
             return;
         }
@@ -203,7 +203,7 @@ impl Plan {
             let target = if which == 0 { self.secrets.clone() } else { self.secrets.join("inner") };
             let link = self.on.join(format!(".link{number}"));
             let aside = self.on.join(format!(".aside{number}"));
-            // A link that the last swap left.
+            // A link remains from the last swap.
             parents.iter().map(|parent| self.on.join(parent)).filter(|path| is_link(path)).for_each(|path| {
                 let _ = fs::remove_file(path);
             });
@@ -243,7 +243,7 @@ impl Plan {
             }
             let _ = fs::remove_file(&link);
         }
-        // In the end something can be taken, however slow the daemon was meanwhile.
+        // At the end a file can be taken, however slow the daemon was meanwhile.
         parents.iter().for_each(|parent| {
             let _ = fs::remove_file(self.on.join(parent));
         });
@@ -258,7 +258,7 @@ impl Plan {
             if held.len() > HELD {
                 held.pop_front();
             }
-            // Every other one is left alone until it was taken.
+            // Every other folder is left unchanged until it was taken.
             let patience = Instant::now() + Duration::from_secs(20);
             while number % 2 == 1 && path.exists() && Instant::now() < patience {
                 self.pause();
@@ -270,7 +270,8 @@ impl Plan {
         }
     }
 
-    /// Makes a file a link to a secret, or a file again. Of a folder that was delivered nothing is left to change.
+    /// Replaces a file by a link to a secret, or by a file again. If the folder was delivered, there is
+    /// nothing to change.
     fn swap_within(&self, folder: &OwnedFd, number: u32) {
         let _ = rustix::fs::symlinkat(self.secrets.join("secret"), folder, ".link");
         let _ = rustix::fs::renameat_with(folder, "bait", folder, ".link", RenameFlags::EXCHANGE);
@@ -279,7 +280,7 @@ impl Plan {
         }
     }
 
-    /// Drops a folder, and keeps handles of it and of the folder in it.
+    /// Drops a folder, and keeps handles of it and of its subfolder.
     fn drop_a_folder(&self, number: u32) -> io::Result<(PathBuf, [OwnedFd; 2])> {
         let coming = self.on.join(format!(".coming{number}"));
         fs::create_dir_all(coming.join("inner"))?;
@@ -305,7 +306,7 @@ impl Plan {
                 self.pause();
             }
         }
-        // So that what is checked afterwards are folders.
+        // What is checked afterwards must be folders.
         for path in [folder, link].into_iter().filter(|path| is_link(path)) {
             fs::remove_file(path).unwrap();
         }

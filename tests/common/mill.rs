@@ -1,4 +1,4 @@
-//! A daemon over a drop folder, as tests use it.
+//! A running daemon over a drop folder, for tests.
 
 use super::Desk;
 use rustix::process::Signal;
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// A daemon that says nothing for so long while something is expected of it is stuck.
+/// A daemon that prints nothing for this long while output is expected is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const COUNT: &str = r#"
@@ -32,7 +32,7 @@ directory = "drop"
 stable_for = "0s"
 "#;
 
-/// A daemon at work.
+/// A running daemon.
 pub struct Mill {
     pub child: Child,
     lines: Receiver<Value>,
@@ -43,17 +43,17 @@ impl Mill {
         Self::start_in(desk, "state", more)
     }
 
-    /// A daemon with a state folder of its own, ready.
+    /// Starts a daemon with its own state folder, and waits until it is ready.
     pub fn start_in(desk: &Desk, state: &str, more: &[&str]) -> Self {
         Self::start_with(desk, state, more, &[])
     }
 
-    /// A daemon that creates its files under another umask.
+    /// Starts a daemon with another umask.
     pub fn start_under(desk: &Desk, umask: &str, more: &[&str]) -> Self {
         Self::begin(super::under(umask, &desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat())))
     }
 
-    /// With variables of the environment, too.
+    /// Starts a daemon with additional environment variables.
     pub fn start_with(desk: &Desk, state: &str, more: &[&str], variables: &[(&str, &OsStr)]) -> Self {
         let mut command = desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat());
         command.env("DROPMILL_STATE", desk.path(state));
@@ -69,7 +69,7 @@ impl Mill {
     fn begin(mut command: std::process::Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        // Read all the time: a pipe that is full would hold the daemon back.
+        // The output is read all the time: a full pipe would block the daemon.
         let (said, lines) = channel();
         std::thread::spawn(move || {
             let mut line = String::new();
@@ -94,7 +94,7 @@ impl Mill {
         }
     }
 
-    /// Waits until so many more files are in their places; what became of each.
+    /// Waits until this many more files are in their places; returns the outcome of each.
     pub fn finished(&mut self, count: usize) -> BTreeMap<String, String> {
         let text = |said: &Value, key: &str| said[key].as_str().unwrap().to_owned();
         let mut all = BTreeMap::new();
@@ -108,17 +108,17 @@ impl Mill {
 
     pub fn stderr(&mut self) -> String {
         use std::io::Read;
-        let mut told = String::new();
+        let mut errors = String::new();
         let _ = self.child.kill();
-        let _ = self.child.stderr.take().unwrap().read_to_string(&mut told);
-        told
+        let _ = self.child.stderr.take().unwrap().read_to_string(&mut errors);
+        errors
     }
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Asks it to end in order, and waits for that.
+    /// Asks the daemon to end normally, waits, and returns its exit code.
     pub fn end(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         while self.until(|_| true).is_some() {}
@@ -142,14 +142,14 @@ pub fn desk() -> Desk {
     desk_in(Desk::new())
 }
 
-/// A drop folder and its run file in a folder that is there.
+/// Adds a drop folder and its run file to an existing folder.
 pub fn desk_in(desk: Desk) -> Desk {
     desk.write("run.toml", COUNT);
     fs::create_dir(desk.path("drop")).unwrap();
     desk
 }
 
-/// Puts a file there as careful producers do.
+/// Puts a complete file into the drop folder in one step, as careful producers do.
 pub fn put(desk: &Desk, name: impl AsRef<Path>, content: &str) {
     let name = name.as_ref();
     let coming = desk.path("coming");

@@ -1,4 +1,4 @@
-//! What tests of the whole program share: a folder with a run file, and the program run in it.
+//! Shared by tests of the whole program: a folder with a run file, and the program that runs in it.
 #![allow(clippy::unwrap_used, dead_code)]
 
 #[path = "../../crates/local-azure/src/runner/tests/escape.rs"]
@@ -14,12 +14,12 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A folder of somebody who uses the program.
+/// The folder of a user of the program.
 pub struct Desk {
     folder: TempDir,
 }
 
-/// The same command with another umask.
+/// Returns the same command with another umask.
 pub fn under(umask: &str, command: &Command) -> Command {
     let mut under = Command::new("/bin/sh");
     under.args(["-c", "umask \"$0\" && exec \"$@\"", umask]);
@@ -34,7 +34,7 @@ pub fn under(umask: &str, command: &Command) -> Command {
     under
 }
 
-/// What `run --json` said.
+/// The output of `run --json`.
 pub struct Said {
     pub exit: Option<i32>,
     pub events: Vec<Value>,
@@ -43,12 +43,12 @@ pub struct Said {
 }
 
 impl Desk {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// An empty folder whose name begins like this.
+    /// Creates an empty folder whose name has this prefix.
     pub fn called(name: &str) -> Self {
         Self { folder: tempfile::Builder::new().prefix(name).tempdir().unwrap() }
     }
@@ -69,7 +69,7 @@ impl Desk {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// The program, with a state folder of its own and nothing of the caller's settings.
+    /// Returns a command of the program, with its own state folder and without settings of the caller.
     pub fn dropmill(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dropmill"));
         command.args(arguments).arg("--state").arg(self.path("state")).current_dir(self.folder.path());
@@ -92,41 +92,42 @@ impl Desk {
         self.dropmill(arguments).output().unwrap()
     }
 
-    /// A command that must end by itself because it is refused: exit code and standard error. One that goes on is ended.
+    /// Runs a command that must be rejected; returns exit code and standard error. A command that does not
+    /// end is killed.
     pub fn refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = self.dropmill(arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
-        let (said, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut text = String::new();
             let _ = std::io::Read::read_to_string(&mut stderr, &mut text);
-            let _ = said.send(text);
+            let _ = sender.send(text);
         });
-        let told = told.recv_timeout(mill::PATIENCE);
+        let printed = receiver.recv_timeout(mill::PATIENCE);
         let _ = child.kill();
         let exit = child.wait().unwrap().code();
-        (exit, told.unwrap_or_else(|_| panic!("not refused: {arguments:?}")))
+        (exit, printed.unwrap_or_else(|_| panic!("not rejected: {arguments:?}")))
     }
 
-    /// `run FILE --json`, to its end.
+    /// Runs `run FILE --json` until it ends.
     pub fn run(&self, file: &str) -> Said {
         let output = self.output(&["run", file, "--json"]);
         said(output.status.code(), &output.stdout, &output.stderr)
     }
 
-    /// A command that prints events, to its end.
+    /// Runs a command that prints events until it ends.
     pub fn run_with(&self, arguments: &[&str]) -> Said {
         let output = self.output(arguments);
         said(output.status.code(), &output.stdout, &output.stderr)
     }
 
-    /// `run FILE --json`, while it goes on.
+    /// Starts `run FILE --json`.
     pub fn start(&self, file: &str) -> Going {
         self.start_with(&["run", file, "--json"])
     }
 
-    /// A command that prints events, while it goes on.
+    /// Starts a command that prints events.
     pub fn start_with(&self, arguments: &[&str]) -> Going {
         self.start_in(arguments, &[])
     }
@@ -140,7 +141,7 @@ impl Desk {
         Going { child, lines, seen: String::new() }
     }
 
-    /// Every file below a folder, relative to it, sorted; but not the record of results in it.
+    /// Returns every file below a folder, as relative paths, sorted, without the record of results.
     pub fn files(&self, folder: &str) -> Vec<String> {
         let top = self.path(folder);
         let mut found = vec![];
@@ -161,7 +162,7 @@ impl Desk {
         found
     }
 
-    /// Processes that work somewhere below this folder.
+    /// Returns processes whose working folder is below this folder.
     pub fn processes(&self) -> Vec<String> {
         let here = self.folder.path().to_string_lossy().into_owned();
         let mut found = vec![];
@@ -177,7 +178,7 @@ impl Desk {
     }
 }
 
-/// A run that goes on.
+/// A run that is running.
 pub struct Going {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -185,7 +186,7 @@ pub struct Going {
 }
 
 impl Going {
-    /// Reads events until one of this kind; panics if the run ends before.
+    /// Reads events until one has this kind; panics if the run ends before.
     pub fn until(&mut self, kind: &str) -> Value {
         loop {
             let mut line = String::new();
@@ -198,7 +199,7 @@ impl Going {
         }
     }
 
-    /// Reads events until one of this kind; whether there was one before the end.
+    /// Reads events until one has this kind; returns whether there was one before the end.
     pub fn reaches(&mut self, kind: &str) -> bool {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
@@ -212,7 +213,7 @@ impl Going {
         false
     }
 
-    /// Kills it at once, as a crash would.
+    /// Kills the run at once, as a crash would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -223,7 +224,7 @@ impl Going {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
-    /// Waits for the end.
+    /// Waits for the end and returns the output.
     pub fn end(mut self) -> Said {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
@@ -246,7 +247,7 @@ fn said(exit: Option<i32>, stdout: &[u8], stderr: &[u8]) -> Said {
 }
 
 impl Said {
-    /// Payloads of the events of one kind.
+    /// Returns the payloads of the events of one kind.
     pub fn of(&self, kind: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["kind"] == kind).map(|event| &event["payload"]).collect()
     }
@@ -258,7 +259,7 @@ impl Said {
     }
 }
 
-/// A run file over `data/**/*.txt`, with a task command as a TOML array.
+/// Returns a run file over `data/**/*.txt`, with a task command as a TOML array.
 pub fn run_file(command: &str, more: &str) -> String {
     format!(
         r#"
@@ -281,11 +282,11 @@ directory = "out"
     )
 }
 
-/// A process that ends with the test, also with one that fails.
+/// A process that ends with the test, even if the test fails.
 pub struct Ending(pub Child);
 
 impl Ending {
-    /// Kills it at once.
+    /// Kills the process at once.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -299,7 +300,7 @@ impl Drop for Ending {
     }
 }
 
-/// A `serve` that ends with the test.
+/// A `serve` process that ends with the test.
 pub struct Served {
     pub child: Child,
     pub connection: Value,
@@ -310,19 +311,19 @@ impl Served {
         Self::with(desk, &[])
     }
 
-    /// With further arguments.
+    /// Starts the service with additional arguments.
     pub fn with(desk: &Desk, more: &[&str]) -> Self {
         Self::begin(Self::command(desk, more))
     }
 
-    /// With further arguments; what it writes to standard error goes to a file.
+    /// Starts the service with additional arguments; its standard error goes to a file.
     pub fn writing_to(desk: &Desk, more: &[&str], errors: &Path) -> Self {
         let mut command = Self::command(desk, more);
         command.stderr(fs::File::create(errors).unwrap());
         Self::begin(command)
     }
 
-    /// One that creates its files under another umask.
+    /// Starts the service with another umask.
     pub fn under(desk: &Desk, umask: &str, more: &[&str]) -> Self {
         Self::begin(under(umask, &Self::command(desk, more)))
     }
@@ -343,13 +344,13 @@ impl Served {
         self.connection.pointer(pointer).unwrap().as_str().unwrap()
     }
 
-    /// Ends it as nobody should.
+    /// Kills the service.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ends it as a user would.
+    /// Stops the service normally, and returns its exit code.
     pub fn end(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
@@ -364,7 +365,7 @@ impl Drop for Served {
     }
 }
 
-/// The `[service]` section that leads there; the keys come in `BATCH_KEY` and `STORAGE_KEY`.
+/// Returns the `[service]` section for this service; the keys are in `BATCH_KEY` and `STORAGE_KEY`.
 pub fn on_sockets(served: &Served) -> String {
     format!(
         r#"[service]

@@ -32,7 +32,7 @@ pub struct Stream {
     given: u32,
     /// Maximum number of its open tasks so far.
     backlog: u32,
-    /// Whether it was told to accept no more files.
+    /// Whether it received the command to accept no more files.
     closed: bool,
 }
 

@@ -18,13 +18,13 @@ pub struct Identity {
 pub enum Kind {
     /// A regular file.
     File,
-    /// A folder.
+    /// The entry is a folder.
     Folder,
     /// A symbolic link.
     Link,
     /// A named pipe.
     Fifo,
-    /// A socket.
+    /// The entry is a socket.
     Socket,
     /// A block or character device.
     Device,

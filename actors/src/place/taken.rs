@@ -22,7 +22,7 @@ pub enum Occupant {
     Foreign,
 }
 
-/// The decision.
+/// The decision about the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placing {
     /// The result is put there.

@@ -142,6 +142,6 @@ mod tests {
         let all: Vec<_> = named(&["a/b", "a\tb", "%"]).unwrap().into_keys().collect();
         assert_eq!(all, ["%25", "a/b", "a_b"]);
         let refused = named(&["a\tb", "a_b"]).unwrap_err();
-        assert!(refused.message.contains("would both be called \"a_b\""), "{}", refused.message);
+        assert!(refused.message.contains("would both be named \"a_b\""), "{}", refused.message);
     }
 }

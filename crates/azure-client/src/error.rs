@@ -41,7 +41,7 @@ pub enum CallError {
     BrokenAnswer {
         /// The failed request.
         tried: CallInfo,
-        /// HTTP status.
+        /// HTTP status of the response.
         status: u16,
         /// What is wrong with it.
         problem: String,
@@ -81,7 +81,7 @@ pub enum CallError {
 pub struct ErrorResponse {
     /// The rejected request.
     pub tried: CallInfo,
-    /// HTTP status.
+    /// HTTP status of the response.
     pub status: u16,
     /// Error code for programs: `PoolExists`, `BlobNotFound`; the status in one word (`BadGateway`) if there
     /// is none.

@@ -31,7 +31,7 @@ macro_rules! operations {
         }
 
         impl Operation {
-            /// All operations.
+            /// All operations in this enum.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
             /// Returns the name as text.

@@ -106,7 +106,7 @@ pub struct Exchange {
 pub enum RecordedResponse {
     /// The service responded.
     Answer {
-        /// HTTP status.
+        /// HTTP status of the response.
         status: u16,
         /// Headers on the list.
         headers: BTreeMap<String, String>,
@@ -134,7 +134,7 @@ pub enum RecordedBody {
     Text(String),
     /// Bytes, in base64.
     Base64(String),
-    /// Not recorded.
+    /// Content is not recorded.
     Digest {
         /// Length in bytes.
         bytes: u64,

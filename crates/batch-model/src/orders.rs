@@ -383,7 +383,7 @@ pub enum DoorError {
     /// The local file could not be read or written.
     #[error("{0}")]
     Local(String),
-    /// Another error.
+    /// Another error of the file system.
     #[error("{0}")]
     Other(String),
 }

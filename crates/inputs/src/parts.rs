@@ -164,7 +164,7 @@ fn files_of<'a>(
             Some([path]) => files.push((part.name.as_str(), *path)),
             Some([one, other, ..]) => {
                 let message = format!(
-                    "{one} and {other} both match for {}: add a wildcard that tells them apart",
+                    "{one} and {other} both match for {}: add a wildcard that distinguishes them",
                     shown(values)
                 );
                 return Err(Problem::new(format!("{KEY}.{}", part.name), message));

@@ -26,7 +26,7 @@ pub enum JournalError {
     },
     /// A later release wrote the file and uses a feature that this release must not ignore.
     #[error(
-        "{path} was written by a later release: it uses {}, which this release does not know; use that release or a later one",
+        "{path} was made by a later release: it uses {}, which this release does not know; use that release or a later one",
         needs.join(", ")
     )]
     Needs {

@@ -21,7 +21,7 @@ pub enum TaskState {
     Delivering,
     /// It succeeded, and its results are delivered.
     Succeeded,
-    /// It failed.
+    /// The task has failed.
     Failed,
     /// It was not finished when the run ended.
     Unfinished,

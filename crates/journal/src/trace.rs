@@ -264,7 +264,7 @@ impl Names {
             EventKind::TaskRunning { node } => {
                 format!("running on {}", node.as_deref().map_or("a node", |node| self.node(node)))
             }
-            EventKind::TaskTerminateAsked { reason } => format!("told to end ({reason})"),
+            EventKind::TaskTerminateAsked { reason } => format!("asked to end ({reason})"),
             EventKind::TaskEnded(ending) => {
                 let mut line = format!("ended ({}", exit(ending.exit_code));
                 if let Some(code) = ending.failure_code.as_ref().filter(|code| *code != "FailureExitCode") {

@@ -1,8 +1,8 @@
 //! Checks the bytes of a write-ahead log of SQLite, before SQLite reads them.
 //!
 //! SQLite ends a log at its first invalid frame and does not report what follows it. That is right for a
-//! transaction that a crash interrupted, and wrong for damage: committed transactions vanish. [`walk`] tells
-//! the two apart. It only reads.
+//! transaction that a crash interrupted, and wrong for damage: committed transactions vanish. [`walk`] distinguishes
+//! the two cases. It only reads.
 //!
 //! The format is described in <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>. A log begins
 //! with a header that names the page size and two random numbers, the salts. Each frame repeats the salts and

@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr, time::Duration};
 /// The metadata of a file: two equal snapshots mean that no process has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSnapshot {
-    /// Its length.
+    /// Length in bytes.
     pub size_bytes: u64,
     /// Modification time in nanoseconds since 1970, from the file system; may be in the future.
     pub modified_ns: i128,

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The state of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// Not requested.
+    /// The job is not requested yet.
     Absent,
     /// Not requested by this process; a previous one may have created it.
     Recovered,
@@ -88,7 +88,7 @@ pub enum JobEvent {
     AllTasksIn,
     /// It will end on its own.
     SealSucceeded,
-    /// Sealing failed.
+    /// The request to seal the job failed.
     SealFailed(Failure),
     /// The run ends before its tasks.
     TerminateAsked(String),

@@ -72,7 +72,7 @@ pub enum MillEvent {
     },
     /// The daemon must end at once.
     StopAsked,
-    /// Time passed.
+    /// A due time has passed.
     TimePassed,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The state of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolState {
-    /// Not requested.
+    /// The pool is not requested yet.
     Absent,
     /// Not requested by this process; a previous one may have created it.
     Recovered,

@@ -33,7 +33,7 @@ pub enum ReleaseEvent {
         /// Whether it accepted all requests.
         all: bool,
     },
-    /// Time passed.
+    /// A due time has passed.
     TimePassed,
 }
 

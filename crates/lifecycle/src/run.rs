@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The state of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunState {
-    /// Not started.
+    /// The run has not started.
     Fresh,
     /// Tasks are created, run, and their results are downloaded.
     Working {

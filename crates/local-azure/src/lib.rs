@@ -7,7 +7,7 @@
 //! - [`service::LocalAzure`]: the service; its two routers answer requests in the process or on a socket
 //! - [`service::ServiceSettings`]: the state folder, account, keys and quotas
 //! - [`runner`]: runs the tasks. [`runner::keeper`] holds their processes, so that they end with the service;
-//!   [`runner::PretendRunner`] simulates them
+//!   [`runner::FakeRunner`] simulates them
 //! - [`reception`]: limits and timeouts for the connections of clients
 //! - [`blob`], [`model`], [`orders`], [`applications`]: the parts of the service
 //!

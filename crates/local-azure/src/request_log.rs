@@ -27,7 +27,7 @@ pub struct Logged {
     pub peer: Option<IpAddr>,
     /// `batch` or `blob`.
     pub service: &'static str,
-    /// HTTP method.
+    /// HTTP method of the request.
     pub method: Method,
     /// Path and query; the signature of a SAS is replaced by `***`.
     pub target: String,

@@ -77,7 +77,7 @@ impl Store {
             .map_err(|error| failed(error.to_string()))?;
         if format > FORMAT {
             return Err(failed(format!(
-                "it has format {format}, this program knows up to {FORMAT}: use a newer dropmill"
+                "expected at most format {FORMAT}, found {format}; use a newer version of dropmill"
             )));
         }
         database.pragma_update(None, "user_version", FORMAT).map_err(|error| failed(error.to_string()))?;

@@ -61,7 +61,7 @@ it("folders come by page too", async () => {
   assert.deepEqual(within.map((each) => [each.kind, each.name]), [["prefix", "a/b/"], ["blob", "a/1"]]);
 });
 
-it("a list tells what it is asked to include", async () => {
+it("a list returns what it is asked to include", async () => {
   const container = await newContainer();
   const blob = container.getBlockBlobClient("b");
   await blob.upload("12345", 5, { metadata: { Owner: "me" }, tags: { k: "v" }, tier: "Cold" });

@@ -1,4 +1,4 @@
-"""What every suite has: the service's connection, ids of its own, waiting, and the list of expected failures.
+"""Shared by all suites: the service's connection, unique ids, waiting, and the list of expected failures.
 
 The driver (`tests/sdk/run`) starts the service and hands its connection in `DROPMILL_CONNECTION` (a file with the JSON
 that `dropmill serve --json` printed) and the suite's name in `DROPMILL_SUITE`.
@@ -21,7 +21,7 @@ WORDS = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is listed must fail; when it passes, the suite is red until its line is gone. So is a line for no test."""
+    """A listed test must fail: when it passes, the suite fails until its line is removed. A line for no test fails the suite, too."""
     suite = os.environ.get("DROPMILL_SUITE", "")
     lines = tomllib.loads(EXPECTED.read_text()).get("expected", [])
     listed = {each["test"]: each for each in lines if fnmatch(suite, each["suite"])}
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A test that is listed for one reason must not fail for another."""
+    """A test that is listed for one reason must not fail for another one."""
     report = yield
     words = item.stash.get(WORDS, None)
     if words and report.skipped and call.excinfo and words not in str(call.excinfo.value):
@@ -56,7 +56,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def fresh(request):
-    """Makes ids that nothing else has."""
+    """Returns ids that nothing else has."""
     stem = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:24].strip("-")
     return lambda what="x": f"{what}-{stem}-{next(_numbers)}"[:60].strip("-")
 
@@ -64,7 +64,7 @@ def fresh(request):
 @pytest.fixture(scope="session")
 def until():
     def until(what, check, seconds=60):
-        """Asks until the answer is true, and gives it back."""
+        """Calls a function until its result is true, and returns the result."""
         end = time.monotonic() + seconds
         while True:
             answer = check()

@@ -1,17 +1,17 @@
-"""What a session presupposes, and what it asked: made from what its answers show.
+"""Prepares the service for a recorded session, and completes the requests of the session, from its responses.
 
-Sessions begin in the middle: with pools, jobs and tasks that were made outside of them. Some are recorded without the bodies of
-requests as well. What was asked is then told by what was answered: a thing is made as the session first shows it, and an operation is
-asked with the least that it needs.
+A session uses pools, jobs and tasks that were created before its recording began, and some recordings contain no request bodies.
+Both are derived from the responses: an object is created as the first response shows it, and an operation is requested with the
+minimum that it needs.
 """
 
 import re
 import time
 import urllib.parse
 
-# The names of today for what older versions of the protocol called otherwise.
+# Current names of what older versions of the protocol called otherwise.
 RENAMED = {"targetDedicated": "targetDedicatedNodes", "maxTasksPerNode": "taskSlotsPerNode", "blobSource": "httpUrl"}
-# What somebody who makes a thing may say of it.
+# The properties that a request to create an object may contain.
 SETTABLE = {
     "pools": {
         "id", "displayName", "vmSize", "cloudServiceConfiguration", "virtualMachineConfiguration", "resizeTimeout", "metadata",
@@ -28,7 +28,7 @@ SETTABLE = {
         "constraints", "exitConditions", "dependsOn", "outputFiles", "multiInstanceSettings", "applicationPackageReferences",
     },
 }  # fmt: skip
-# What has to be so for an operation to be granted, if nothing in the session has made it so: the call that does.
+# Calls that bring objects into the state that an operation requires, if nothing in the session did.
 BEFORE = [
     (r"POST /jobs/[^/]+/enable", "disable", {"disableTasks": "requeue"}),
     (r"POST /jobschedules/[^/]+/enable", "disable", None),
@@ -37,7 +37,7 @@ BEFORE = [
     (r"(PUT|DELETE) /pools/[^/]+/nodes/[^/]+/users/[^/]+", "", {"name": "{last}"}),
 ]
 FORMULA = {"autoScaleFormula": "$TargetDedicatedNodes=0"}
-# What is asked where the body was not recorded: the least that the operation needs,
+# Requests whose bodies were not recorded: the minimum that the operation needs,
 LEAST = {
     "POST resize": {"targetDedicatedNodes": 0},
     "POST enableautoscale": FORMULA,
@@ -48,7 +48,7 @@ LEAST = {
     "PUT jobs": {"poolInfo": {"poolId": "made-before"}},
     "PUT jobschedules": {"schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "made-before"}}},
 }
-# and what the next answer shows of it;
+# and properties that the next response shows;
 CHANGEABLE = {
     "POST pools": {"autoScaleFormula", "startTask", "metadata"},
     "PATCH pools": {"startTask", "metadata"},
@@ -56,7 +56,7 @@ CHANGEABLE = {
     "PUT jobschedules": {"schedule", "jobSpecification", "metadata"},
     "PUT tasks": {"constraints"},
 }
-# or what was refused.
+# or properties that were rejected.
 SUBNET = "/subscriptions/0/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
 REFUSED = {
     "InvalidApplicationPackageReferences": {"applicationPackageReferences": [{"applicationId": "unknown"}]},
@@ -66,7 +66,7 @@ MAY_BE_REFUSED = ("applicationPackageReferences",)
 
 
 def today(value):
-    """A recorded value, by the names of today."""
+    """Returns a recorded value with the current names."""
     if isinstance(value, dict):
         return {RENAMED.get(name, name): today(each) for name, each in value.items()}
     return [today(each) for each in value] if isinstance(value, list) else value
@@ -77,7 +77,7 @@ def path_of(call):
 
 
 class Preparation:
-    """What one session shows, and the making of it."""
+    """The objects that one session shows, and their creation."""
 
     def __init__(self, calls, service):
         self.calls, self.service = calls, service
@@ -85,7 +85,7 @@ class Preparation:
         self.shown = self.what_is_shown(calls)
 
     def what_is_shown(self, calls):
-        """What answers show, by its place; what is shown first counts."""
+        """Collects the objects in responses by their path; the first response with an object counts."""
         shown = {}
         for call in calls:
             path, body = path_of(call).lower(), call.get("response_body_json") or {}
@@ -104,7 +104,7 @@ class Preparation:
     # -- Bodies that were not recorded
 
     def body_of(self, call, node):
-        """What a call asked whose body was not recorded."""
+        """Returns the body of a request that was not recorded."""
         method, path = call["method"], path_of(call)
         if method in ("GET", "HEAD", "DELETE"):
             return None
@@ -113,7 +113,7 @@ class Preparation:
         if (created := re.match(r"^(?:.*/)?(pools|jobs|jobschedules|tasks)$", path)) and method == "POST":
             kind = created[1]
             if kind == "jobs":
-                # The service tells all new jobs by the same name.
+                # The service gives all new jobs the same name.
                 later = [re.match(r"^/jobs/([^/]+)", path_of(each)) for each in self.calls]
                 new = next((found[1] for found in later if found), new)
             refused = REFUSED.get((call.get("response_body_json") or {}).get("code"), {})
@@ -125,7 +125,7 @@ class Preparation:
         answer = call.get("response_body_json") or {}
         if last == "evaluateautoscale":
             return {"autoScaleFormula": "something_useless" if "error" in answer else answer["results"].replace("=requeue", " = requeue")}
-        # What is changed is shown by the next answer.
+        # The next response shows the changed properties.
         after = self.what_is_shown(self.calls[self.calls.index(call) :])
         if last in ("enableautoscale", "updateproperties") or method in ("PUT", "PATCH"):
             of = path.rpartition("/")[0] if method == "POST" else path
@@ -148,10 +148,10 @@ class Preparation:
     def derived(self, call):
         return (self.body_of(call, "") or {}) if "request_headers" not in call else {}
 
-    # -- What was made outside of the session
+    # -- Objects that were created outside of the session
 
     def presuppose(self):
-        """Makes what the session uses and does not make, in order: pools, jobs, tasks."""
+        """Creates what the session uses and does not create, in order: pools, jobs, tasks."""
         for call in self.calls:
             self.note_made(call)
         for place, shown in list(self.shown.items()):
@@ -172,7 +172,7 @@ class Preparation:
                 self.make_task(task[1], task[2])
 
     def note_made(self, call):
-        """What the session itself makes need not be made."""
+        """Records an object that the session creates itself, so that it is not prepared."""
         path, body = path_of(call), call.get("request_body_json") or {}
         if call["method"] != "POST" or call["status"] >= 400:
             return
@@ -191,7 +191,7 @@ class Preparation:
         if kind == "pools":
             return self.make_pool(name, body)
         if kind == "jobschedules":
-            # Of its jobs it is seen what it makes.
+            # The session shows which jobs the schedule creates.
             of = next((place for place in self.shown if place.startswith(f"/jobs/{name}:".lower())), "")
             body["jobSpecification"] |= {key: value for key, value in self.settable("jobs", of).items() if key != "id"}
         pool = body.get("poolInfo", body.get("jobSpecification", {}).get("poolInfo", {})).get("poolId")
@@ -201,7 +201,7 @@ class Preparation:
             granted = all(call["status"] < 400 for call in self.calls if path_of(call).startswith(place))
             body |= {"jobPreparationTask": {"commandLine": "true"}} if granted else {}
         self.create(f"/{kind}", body, least_of(kind, name))
-        # A state that is shown, and that does not pass by itself.
+        # Sets a state that the session shows and that does not change by itself.
         state = (self.shown.get(place.lower()) or {}).get("state") if place.lower() not in self.changed else None
         if state == "disabled":
             self.service.call("POST", f"{place}/disable", body=None if kind == "jobschedules" else {"disableTasks": "requeue"})
@@ -226,7 +226,7 @@ class Preparation:
         self.until(f"/pools/{name}", lambda pool: pool["allocationState"] == "steady")
 
     def nodes_of(self, pool):
-        """How many nodes a pool needs that shows no number of them."""
+        """Returns how many nodes a pool needs if no response shows their number."""
         paths = [path_of(call) for call in self.calls]
         lists = [call for call in self.calls if path_of(call).lower() == f"/pools/{pool}/nodes".lower()]
         listed = [len((call.get("response_body_json") or {}).get("value", [])) for call in lists]
@@ -246,7 +246,7 @@ class Preparation:
         body = runnable(self.creation("tasks", place, name))
         files = [re.match(rf"^{re.escape(place)}/files/wd/(.+)", path_of(call)) for call in self.calls]
         if names := {found[1] for found in files if found}:
-            # It made the files that it is asked for.
+            # The task creates the files that the session reads.
             body["commandLine"] = "/bin/sh -c 'for name in %s; do echo hello > $name; done'" % " ".join(sorted(names))
         if any(path_of(call) == f"{place}/reactivate" for call in self.calls):
             body["commandLine"] = "false"
@@ -258,20 +258,20 @@ class Preparation:
             self.ended(place)
 
     def create(self, path, body, least):
-        """Makes a thing as it was shown, without what is refused, or else as little of it as there can be."""
+        """Creates an object as it was shown, without rejected properties, or else with as few properties as possible."""
         body = dict(body)
         while True:
             status, _, answer = self.service.call("POST", path, body=body)
             if status < 400 or answer["code"].endswith("Exists"):
                 return
-            told = [each["value"] for each in answer.get("values", []) if each["key"] == "PropertyName"]
-            refused = [name for name in told or MAY_BE_REFUSED if body.pop(name, None) is not None]
+            values = [each["value"] for each in answer.get("values", []) if each["key"] == "PropertyName"]
+            refused = [name for name in values or MAY_BE_REFUSED if body.pop(name, None) is not None]
             if not refused:
                 self.service.call("POST", path, body=least)
                 return
 
     def before(self, call, earlier, node):
-        """Makes an operation possible that nothing in the session has made so."""
+        """Prepares an operation that nothing in the session has prepared."""
         path, place = path_of(call), self.here(path_of(call), node)
         name = f"{call['method']} {path}"
         for pattern, verb, body in BEFORE:
@@ -304,7 +304,7 @@ class Preparation:
 
 
 def least_of(kind, name):
-    """The least that makes a pool, a job, a schedule or a task."""
+    """Returns the smallest body that creates a pool, a job, a schedule or a task."""
     image = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
     machines = {"imageReference": image, "nodeAgentSKUId": "batch.node.ubuntu 22.04"}
     pool = {"poolId": "made-before"}
@@ -317,7 +317,7 @@ def least_of(kind, name):
 
 
 def runnable(task):
-    """A task whose command, if it is one of Windows' shell, runs on Linux and is content."""
+    """Returns a task whose Windows shell command is replaced by a Linux command that succeeds."""
     command = task.get("commandLine", "")
     if command.startswith("cmd /c "):
         return {**task, "commandLine": f"/bin/sh -c '{command.removeprefix('cmd /c ')} || true'"}
@@ -325,7 +325,7 @@ def runnable(task):
 
 
 def filled(body, **names):
-    """A body with its words in braces replaced."""
+    """Returns a body with the words in braces replaced."""
     if isinstance(body, str):
         return re.sub(r"\{(\w+)\}", lambda found: str(names.get(found[1], found[0])), body)
     if isinstance(body, list):

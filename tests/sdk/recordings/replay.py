@@ -1,9 +1,9 @@
-"""Replays recorded sessions of the real Batch service against ours and tells every difference.
+"""Replays recorded sessions of the real Batch service against ours and reports every difference.
 
-A session is the list of calls that a public test suite of an official client recorded. Each is played against a service of its own, in its
-own version of the protocol or the oldest that ours speaks; what a session presupposes (pools, jobs, tasks and nodes that were made outside
-of it) is made first. Compared are the status, the code of an
-error, which fields a body has and of which types, and the values that are determined by what was asked.
+A session is the list of calls that a public test suite of an official client recorded. Each session is replayed against its own
+service, with its own version of the protocol or the oldest that our service supports. Pools, jobs, tasks and nodes that existed before
+the recording are created first. The comparison covers the status, the error code, the fields of a body with their types, and the values
+that depend on the request.
 """
 
 import base64
@@ -19,9 +19,9 @@ from email.utils import formatdate
 
 from preparation import Preparation, path_of
 
-# The oldest version of the protocol that ours speaks: older sessions are played in it.
+# The oldest protocol version that our service supports: older sessions are replayed with it.
 OLDEST = "2022-10-01.16.0"
-# Fields whose values follow from what was asked.
+# Fields whose values depend on the request.
 DETERMINED = {
     "id", "displayName", "vmSize", "priority", "maxParallelTasks", "usesTaskDependencies", "allowTaskPreemption",
     "onAllTasksComplete", "onTaskFailure", "name", "value", "targetDedicatedNodes", "targetLowPriorityNodes",
@@ -40,7 +40,7 @@ class Service:
         self.version = OLDEST
 
     def call(self, method, path, query=(), headers=None, body=None):
-        """Status, headers and body (JSON read) of the answer to a signed request."""
+        """Returns status, headers and body (parsed JSON) of the response to a signed request."""
         query = {**dict(query), "api-version": self.version}
         data = None if body is None else json.dumps(body).encode()
         headers = {name.lower(): value for name, value in (headers or {}).items()}
@@ -66,7 +66,7 @@ class Service:
             return error.code, dict(error.headers), read(error.read())
 
 
-# Headers that say what an answer is about.
+# Headers that describe the object of a response.
 ABOUT = ("etag", "last-modified", "dataserviceid", "location", "content-type")
 
 
@@ -78,7 +78,7 @@ def read(body):
 
 
 def template(path):
-    """The call a path belongs to: ids are left out."""
+    """Returns the operation of a path, without ids."""
     path = re.sub(r"\(.*\)", "(..)", path)
     before, _, file = path.partition("/files/")
     kinds = "pools|jobs|tasks|nodes|jobschedules|users|applications"
@@ -94,7 +94,7 @@ def kind(value):
 
 
 def differences(real, ours, at=""):
-    """Where two bodies differ, as (place, what)."""
+    """Returns the differences between two bodies as (place, what)."""
     if kind(real) != kind(ours):
         yield at, f"{kind(real)} there, {kind(ours)} here"
     elif isinstance(real, dict):
@@ -118,7 +118,7 @@ def differences(real, ours, at=""):
 
 
 def beside(real, ours):
-    """Elements of two lists that stand for the same: by id or name where both have it, the others in their order."""
+    """Pairs corresponding elements of two lists: by id or name where both have it, the others by their order."""
     id_of = lambda each: each.get("id", each.get("name")) if isinstance(each, dict) else None
     by_id = {id_of(each): each for each in ours if id_of(each) is not None}
     pairs = [(each, by_id[id_of(each)]) for each in real if id_of(each) in by_id]
@@ -127,7 +127,7 @@ def beside(real, ours):
 
 
 class Session:
-    """One recording, played against a service of its own."""
+    """One recording, replayed against its own service."""
 
     def __init__(self, calls, service, carried=()):
         self.calls, self.service, self.carried = calls, service, carried
@@ -143,7 +143,7 @@ class Session:
         return path, [(name, self.pages.get(value, value)) for name, value in query]
 
     def note_next_page(self, real, ours):
-        """The token of the next page is ours, where the session asks by the recorded one."""
+        """Replaces the recorded token of the next page by the one of our service."""
         links = [(body or {}).get("odata.nextLink") if isinstance(body, dict) else None for body in (real, ours)]
         if all(links):
             there, here = [dict(urllib.parse.parse_qsl(link.partition("?")[2])).get("$skiptoken") for link in links]
@@ -160,7 +160,7 @@ class Session:
             self.nodes[found[2]] = free[0]
 
     def node_of(self, call):
-        """The node of ours that a call is about, or the first of its pool."""
+        """Returns our node for a call, or the first node of its pool."""
         found = re.match(r"^/pools/([^/]+)(?:/nodes/([^/]+))?", path_of(call))
         if not found or found[2] in self.nodes:
             return self.nodes[found[2]] if found else ""
@@ -183,7 +183,7 @@ class Session:
             yield from (node["id"] for node in nodes["value"])
 
     def play(self):
-        """Plays all calls; yields (call, place, what) for every difference."""
+        """Replays all calls; yields (call, place, what) for every difference."""
         self.preparation.presuppose()
         for number, call in enumerate(self.calls):
             self.find_node(path_of(call))
@@ -202,12 +202,12 @@ class Session:
                 yield f"{name} {call['status']}", place, what
 
     def compare_headers(self, call, status, ours):
-        """The headers that say what an answer is about: which there are, and which path their addresses name."""
+        """Compares the headers that describe the object of a response: which exist, and which path their URLs name."""
         real = {name.lower(): value for name, value in (call.get("response_headers") or {}).items()}
         ours = {name.lower(): value for name, value in ours.items()}
         if status != call["status"] or status >= 300:
             return
-        # Some recordings were stripped of tags and times.
+        # Tags and times were removed from some recordings.
         for name in self.carried:
             if (name in real) != (name in ours):
                 yield f"header.{name}", "only there" if name in real else "only here"
@@ -225,7 +225,7 @@ class Session:
         real = call.get("response_body_json")
         if status != call["status"]:
             code = (ours or {}).get("code", "") if isinstance(ours, dict) else ""
-            # Named with the property that the recorded refusal is about, so that one reason does not excuse another property.
+            # The name contains the property that was rejected in the recording, so that one reason does not excuse another property.
             details = (real or {}).get("values", []) if isinstance(real, dict) else []
             about = next((each["value"] for each in details if isinstance(each, dict) and each.get("key") == "PropertyName"), "")
             yield f"status of {about}" if about else "status", f"{status} {code}".strip()

@@ -1,4 +1,4 @@
-"""Each recorded session of the real service against ours: every difference is listed in differences.toml, with its reason."""
+"""Replays each recorded session of the real service against ours: every difference is listed in differences.toml with its reason."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ RECORDINGS = HERE.parent.parent / "recordings"
 
 
 def unwrapped(value):
-    """What a recorder wrote as Python writes it, once or more often: `b'{"id": ...}'` is the object in it."""
+    """Returns the object in a text that a recorder wrote as Python source, once or several times: `b'{"id": ...}'`."""
     while isinstance(value, (str, bytes)):
         value = value.decode() if isinstance(value, bytes) else value
         for read in (json.loads, ast.literal_eval):
@@ -33,7 +33,7 @@ def unwrapped(value):
 
 
 def whole(calls):
-    """The calls, each body as the object that it holds."""
+    """Returns the calls, each with its body as an object."""
     for call in calls:
         if call.get("request_body") and not call.get("request_body_json"):
             call["request_body_json"] = unwrapped(call["request_body"])
@@ -43,8 +43,8 @@ def whole(calls):
 
 
 def sessions():
-    """Every recorded session by its name: a file of its own, or one of the cases of a file. With its calls and the headers that
-    its file carries at all."""
+    """Yields every recorded session with its name, its calls, and the headers that occur in its file. A session is a file of its
+    own or one of the cases of a file."""
     for path in sorted(RECORDINGS.glob("*/*.json")):
         recording = json.loads(path.read_text())
         name = f"{path.parent.name}/{path.stem}"
@@ -57,7 +57,7 @@ def sessions():
 
 
 def carried(calls):
-    """Headers that say what an answer is about, and are in any of these answers."""
+    """Returns the headers that describe the object of a response and occur in any of these responses."""
     names = {name.lower() for call in calls for name in call.get("response_headers") or {}}
     return [name for name in ABOUT if name in names]
 
@@ -76,7 +76,7 @@ def many(value):
 
 
 def listed(session, call, place, what):
-    """Marks every place of a rule that allows a difference; whether there is one."""
+    """Marks every place of a rule that allows a difference; returns whether there is one."""
     found = False
     for number, rule in enumerate(RULES):
         of = [rule.get("of", "*"), rule["call"], rule.get("what", "*")]

@@ -298,7 +298,7 @@ mod tests {
         assert!(matches!(one("empty"), EntryState::Refused(why) if why.contains("empty")));
         assert!(matches!(one("plain"), EntryState::Refused(why) if why.contains("takes folders")));
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("album/link")).unwrap();
-        assert!(matches!(one("album"), EntryState::Refused(why) if why.contains("holds link, ")));
+        assert!(matches!(one("album"), EntryState::Refused(why) if why.contains("contains link, ")));
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn entries_that_are_not_regular_files_are_neither_copied_nor_read() {
             }
             assert!(folder.copy("a", &to, "copy").unwrap_err().to_string().ends_with(what), "{what}");
             assert!(to.remove("copy").unwrap());
-            assert!(folder.tree("a").unwrap_err().to_string().contains("it holds entry, "), "{what}");
+            assert!(folder.tree("a").unwrap_err().to_string().contains("it contains entry, "), "{what}");
             assert!(folder.remove("a/entry").unwrap());
         };
         refuses("it is a FIFO, not a regular file");

@@ -117,7 +117,7 @@ fn errors_of_formulas_have_messages() {
         ("x = 1 / 0;", "Division by zero"),
         ("x = nope(1);", "Undefined function: nope"),
         ("x = ceil();", "ceil does not accept 0 arguments"),
-        ("x = avg();", "avg of nothing has no value"),
+        ("x = avg();", "avg of an empty vector is not defined"),
         ("x = time() + 1;", "The operator + is not defined for timestamp and double"),
         ("x = time() * 2 > 1;", "The operator * is not defined for timestamp and double"),
         ("$TargetDedicatedNodes = -1;", "$TargetDedicatedNodes cannot be -1"),

@@ -77,13 +77,13 @@ pub fn moved(moment: Timestamp, seconds: f64) -> Result<Timestamp, FormulaError>
     moment.checked_add(by).map_err(|_| far())
 }
 
-/// Evaluates `time("…")`.
+/// Evaluates a call of `time("…")`.
 pub fn moment_of(text: &str) -> Result<Timestamp, FormulaError> {
     let moment = parse_iso(text).or_else(|| parse_http_date(text)).or_else(|| parse_iso(&format!("{text}Z")));
     moment.ok_or_else(|| FormulaError::evaluation(&format!("\"{text}\" is not a timestamp")))
 }
 
-/// Evaluates `x.hour`.
+/// Evaluates a property such as `x.hour`.
 pub fn member(of: &Value, name: &str) -> Result<Value, FormulaError> {
     let Value::Moment(moment) = of else {
         return Err(FormulaError::evaluation(&format!("A {} has no {name}", of.kind())));

@@ -71,9 +71,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The address and account of the model, for responses.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// `http://host:port`.
+    /// Address of the service: `http://host:port`.
     pub base: String,
-    /// Account name.
+    /// Name of the account.
     pub account: String,
 }
 

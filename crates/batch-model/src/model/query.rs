@@ -48,17 +48,17 @@ pub enum Filter {
 /// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// Equal.
+    /// Equal to (`eq`).
     Eq,
-    /// Not equal.
+    /// Not equal to (`ne`).
     Ne,
     /// Greater or equal.
     Ge,
-    /// Greater.
+    /// Greater than (`gt`).
     Gt,
     /// Less or equal.
     Le,
-    /// Less.
+    /// Less than (`lt`).
     Lt,
 }
 

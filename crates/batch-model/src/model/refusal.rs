@@ -8,7 +8,7 @@ use dropmill_azure_wire::{
 /// A rejected request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// HTTP status.
+    /// HTTP status of the response.
     pub status: u16,
     /// Body of the response, without request id and time. Boxed, because an error is rare and large.
     pub error: Box<BatchErrorBody>,

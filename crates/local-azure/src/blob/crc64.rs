@@ -41,7 +41,7 @@ impl Default for Crc64 {
 }
 
 impl Crc64 {
-    /// Adds bytes.
+    /// Adds bytes to the checksum.
     pub fn update(&mut self, bytes: &[u8]) {
         let at = |table: usize, byte: u64| TABLES[table][(byte & 0xff) as usize];
         let (words, rest) = bytes.as_chunks::<8>();

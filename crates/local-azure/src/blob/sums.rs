@@ -26,7 +26,7 @@ impl Sums {
         Self { md5: md5.then(Md5::default), crc64: crc64.then(Crc64::default) }
     }
 
-    /// Adds bytes.
+    /// Adds bytes to the checksums.
     pub fn update(&mut self, bytes: &[u8]) {
         if let Some(md5) = &mut self.md5 {
             md5.update(bytes);

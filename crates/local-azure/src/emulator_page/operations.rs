@@ -5,7 +5,7 @@ use crate::batch_http::operations::OPERATIONS;
 /// Operations with remarks; all others behave as on Azure.
 const REMARKS: &[(&str, &str)] = &[
     ("GET applications", "those that `serve --application` declares"),
-    ("GET poolusagemetrics", "core hours of half hours; told at once, also of the one that goes on"),
+    ("GET poolusagemetrics", "core hours of half hours; reported at once, also for the current one"),
     ("GET supportedimages", "some images of Linux, all of them this machine; a pool may name any other"),
     ("PATCH pools/{p}", "as Azure; task slots only while there are no nodes"),
     ("POST pools/{p}/resize", "as Azure, with all four `nodeDeallocationOption` and `resizeTimeout`"),

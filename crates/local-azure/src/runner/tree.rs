@@ -43,7 +43,7 @@ pub(super) struct Running {
 enum How {
     Group(Child),
     Kept {
-        /// See [`Start::stays`].
+        /// The same as [`Start::stays`].
         stays: bool,
         /// Exit code, once known.
         code: Option<i32>,

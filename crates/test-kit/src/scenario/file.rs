@@ -426,9 +426,9 @@ mod tests {
             ("[[fault]]\ndo = \"refuse\"\nbody = \"half\"", "body is valid only with"),
             ("[[fault]]\ndo = \"status\"\nbody = \"most\"", "unknown variant `most`"),
             ("[[fault]]\ndo = \"refuse\"\nnth = 1\nevery = 2", "not both"),
-            ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "from 0 to 1"),
+            ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "between 0 and 1"),
             ("[[tasks]]\nwhich = \"[\"", "tasks.which"),
-            ("[wire]\nlatency = [\"2s\", \"1s\"]", "shorter"),
+            ("[wire]\nlatency = [\"2s\", \"1s\"]", "less than the minimum"),
             ("[[file]]\nat = \"1s\"\nname = \"../a\"", "file 1: expected a path below the drop folder"),
             (
                 "[[file]]\nat = \"1s\"\nname = \"a\"\ndo = \"remove\"\ntext = \"x\"",

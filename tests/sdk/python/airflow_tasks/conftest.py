@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 CONNECTION = json.loads(Path(os.environ["DROPMILL_CONNECTION"]).read_text())
-# Before anything of Airflow is imported: it reads its settings then.
+# Set before any import of Airflow, which reads its settings at that time.
 HOME = tempfile.TemporaryDirectory(prefix="dropmill-airflow-")
 BATCH, BLOB = CONNECTION["batch"], CONNECTION["blob"]
 os.environ |= {
@@ -47,7 +47,7 @@ def home():
 
 @pytest.fixture
 def hook(monkeypatch):
-    """The hook of Batch, which polls every 50 ms instead of every 10 or 15 s; nothing else of it is changed."""
+    """The hook of Batch, changed only to poll every 50 ms instead of every 10 or 15 s."""
     from airflow.providers.microsoft.azure.hooks import batch
 
     monkeypatch.setattr(batch, "time", SimpleNamespace(sleep=lambda _: time.sleep(0.05)))
@@ -56,13 +56,13 @@ def hook(monkeypatch):
 
 @pytest.fixture
 def client(hook):
-    """The client that the hook makes of Airflow's connection."""
+    """The client that the hook creates from Airflow's connection."""
     return hook.connection
 
 
 @pytest.fixture
 def operator(hook, client, fresh):
-    """Makes operators with a pool, job and task of their own; what they leave is deleted afterwards."""
+    """Creates operators with their own pool, job and task, which are deleted afterwards."""
     from airflow.providers.microsoft.azure.operators.batch import AzureBatchOperator
     from azure.core.exceptions import ResourceNotFoundError
 
@@ -97,7 +97,7 @@ def operator(hook, client, fresh):
 
 @pytest.fixture
 def printed(client):
-    """What a task wrote on its standard output."""
+    """Returns a task's standard output."""
     return lambda one: b"".join(
         client.download_task_file(one.batch_job_id, one.batch_task_id, "stdout.txt")
     ).decode()

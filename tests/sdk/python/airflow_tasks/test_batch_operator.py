@@ -27,7 +27,7 @@ def test_a_task_runs_and_pool_and_job_stay(operator, client, printed):
     assert client.get_job(one.batch_job_id).state == m.BatchJobState.ACTIVE
     task = client.get_task(one.batch_job_id, "t")
     assert (task.display_name, task.execution_info.exit_code) == ("Shown", 0)
-    # Pool, job and task exist: what is there is waited for, and nothing runs twice.
+    # Pool, job and task exist: the operator waits for them, and nothing runs twice.
     again = operator("exit 1", batch_pool_id=one.batch_pool_id, batch_job_id=one.batch_job_id)
     again.execute({})
     assert client.get_task(one.batch_job_id, "t").execution_info.start_time == task.execution_info.start_time
@@ -71,7 +71,7 @@ def test_a_step_that_takes_too_long_fails_while_its_task_runs_on(operator, clien
     with pytest.raises(TimeoutError):
         one.execute({})
     until("it runs", lambda: client.get_task(one.batch_job_id, "t").state == m.BatchTaskState.RUNNING)
-    # The operator's `on_kill` does this without options, which azure-batch 15.1 refuses to send.
+    # The operator's `on_kill` calls this without options, which azure-batch 15.1 rejects.
     client.begin_terminate_job(one.batch_job_id, ENDED, polling_interval=0.05).result()
     assert client.get_job(one.batch_job_id).state == m.BatchJobState.COMPLETED
     assert client.get_task(one.batch_job_id, "t").state == m.BatchTaskState.COMPLETED
@@ -150,7 +150,7 @@ def test_a_pool_sizes_itself(operator, client, printed):
 
 def test_more_nodes_than_the_account_has_are_reported(operator):
     with pytest.raises(RuntimeError, match="AccountCoreQuotaReached"):
-        # As many dedicated ones are all that there are.
+        # The quota is 1000 nodes, so one node is too many.
         operator(target_dedicated_nodes=1000, target_low_priority_nodes=1).execute({})
 
 

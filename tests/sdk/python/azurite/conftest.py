@@ -92,7 +92,7 @@ def sas():
 
 
 class Web(BaseHTTPRequestHandler):
-    """Answers as the path says."""
+    """Responds as the path says."""
 
     protocol_version = "HTTP/1.1"
 
@@ -125,7 +125,7 @@ class Web(BaseHTTPRequestHandler):
         return self.empty(503) if self.server.asked.count("busy-once") == 1 else self.content()
 
     def in_parts(self):
-        """In ten parts and without a length: the end of the connection is the end of the body."""
+        """Sends ten parts without a length: the end of the connection is the end of the body."""
         self.close_connection = True
         self.send_response(200)
         self.send_header("Connection", "close")
@@ -136,7 +136,7 @@ class Web(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def stalled(self):
-        """Nothing after the head, until the client goes."""
+        """Sends nothing after the headers, until the client closes the connection."""
         self.close_connection = True
         self.send_response(200)
         self.send_header("Content-Length", "10")
@@ -174,7 +174,7 @@ def web():
 
 @pytest.fixture
 def web_that_nobody_trusts(tmp_path):
-    """A server whose certificate it signed itself."""
+    """A server with a self-signed certificate."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.timezone.utc)
     certificate = (

@@ -1,4 +1,4 @@
-"""Resource files from any web address, and containers of another storage account."""
+"""Resource files from any URL, and containers of another storage account."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from shapes import task_of
 
 
 def output(pattern, container_url, path=None):
-    """An order to store files whatever the task's exit code."""
+    """Returns an output file that is stored whatever the task's exit code is."""
     return m.OutputFile(
         file_pattern=pattern,
         destination=m.OutputFileDestination(
@@ -23,7 +23,7 @@ def output(pattern, container_url, path=None):
 
 
 def failure(task):
-    """Category, code and details of why a task failed."""
+    """Returns category, code and details of a task's failure."""
     info = task.execution_info.failure_info
     return info.category, info.code, {pair.name: pair.value for pair in info.details or []}
 
@@ -43,7 +43,7 @@ def test_files_come_from_the_web_and_go_to_another_account(batch, job, finished,
         "streams/stderr.txt",
     }
     assert container.download_blob("found/all").readall() == web.body * 4
-    # One longer than a block.
+    # One file is longer than a block.
     zeros = container.get_blob_client("found/zeros")
     assert zeros.download_blob().readall() == bytes(9_000_000)
     properties = zeros.get_blob_properties()
@@ -63,8 +63,8 @@ def test_a_file_that_does_not_come_fails_the_task(batch, job, finished, web, pat
     task = task_of("t")
     task.resource_files = [m.ResourceFile(http_url=f"{web.url}/{path}?sig=secret", file_path="f")]
     batch.create_task(job, task)
-    found, told, details = failure(finished(job)["t"])
-    assert (found, told) == (category, code)
+    found, found_code, details = failure(finished(job)["t"])
+    assert (found, found_code) == (category, code)
     assert details["FilePath"] == "f" and "secret" not in str(details)
 
 
@@ -125,6 +125,6 @@ def test_a_container_without_rights_or_none_at_all_fails_the_task(batch, job, fi
         batch.create_task(job, task)
     tasks = finished(job)
     for name, (url, code) in (inputs | outputs).items():
-        category, told, details = failure(tasks[name])
-        assert (category, told) == ("usererror", code), name
+        category, found_code, details = failure(tasks[name])
+        assert (category, found_code) == ("usererror", code), name
         assert url.split("sig=")[1] not in str(details)

@@ -1,4 +1,4 @@
-"""Files from elsewhere through the proxy of the service's environment."""
+"""Files of other services through the proxy in the service's environment."""
 
 import json
 import os

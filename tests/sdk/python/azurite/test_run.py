@@ -52,7 +52,7 @@ def test_a_run_with_storage_elsewhere_brings_every_result(connection, azurite, a
         results = tmp_path / "out/in" / name
         assert (results / "copy.bin").read_bytes() == content, name
         assert int((results / "sum.txt").read_text()) == len(content), name
-    # It was Azurite that had the files.
+    # Azurite stored the files.
     kept = {each.name for each in other.list_containers()} - before
     stored = [blob.name for name in kept for blob in other.get_container_client(name).list_blobs()]
     assert sum(name.endswith("/copy.bin") for name in stored) == len(inputs), stored

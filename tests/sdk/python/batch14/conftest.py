@@ -34,7 +34,7 @@ def pool(batch, until):
 
 @pytest.fixture
 def job(batch, pool, fresh):
-    """An empty job, gone afterwards."""
+    """An empty job, which is deleted after the test."""
     name = fresh("job")
     batch.job.add(job_of(name, pool))
     yield name
@@ -46,7 +46,7 @@ def job(batch, pool, fresh):
 
 @pytest.fixture
 def finished(batch, until):
-    """Waits until every task of a job is completed; the tasks by their ids."""
+    """Waits until every task of a job is completed; returns the tasks by their ids."""
 
     def finished(job, seconds=60):
         def look():

@@ -1,4 +1,4 @@
-"""What tests make: pools, jobs and tasks, as small as they can be."""
+"""Bodies for tests: pools, jobs and tasks with as few properties as possible."""
 
 import azure.batch.models as m
 

@@ -1,4 +1,4 @@
-"""The same service as an older client sees it: other shapes of calls, another version of the API."""
+"""The same service with an older client, which has other methods and another version of the API."""
 
 import datetime as dt
 

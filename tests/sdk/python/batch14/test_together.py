@@ -1,4 +1,4 @@
-"""Application packages, tasks on several nodes at once, and figures of usage, as the older client has them."""
+"""Application packages, tasks on several nodes at once, and usage metrics, with the older client."""
 
 import azure.batch.models as m
 import pytest

@@ -31,7 +31,7 @@ def pool(batch, until):
 
 @pytest.fixture
 def job(batch, pool, fresh):
-    """An empty job, gone afterwards."""
+    """An empty job, which is deleted after the test."""
     name = fresh("job")
     batch.create_job(job_of(name, pool))
     yield name
@@ -43,7 +43,7 @@ def job(batch, pool, fresh):
 
 @pytest.fixture
 def finished(batch, until):
-    """Waits until every task of a job is completed; the tasks by their ids."""
+    """Waits until every task of a job is completed; returns the tasks by their ids."""
 
     def finished(job, seconds=60):
         def look():

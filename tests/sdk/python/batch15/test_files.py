@@ -34,13 +34,13 @@ def test_the_address_of_a_file_in_a_folder_has_slashes(batch, written):
 
 
 def test_the_answer_to_a_download_names_the_address_that_was_asked(batch, written):
-    told = {}
+    headers = {}
 
-    def tell(answer):
-        told.update(answer.http_response.headers)
+    def keep_headers(answer):
+        headers.update(answer.http_response.headers)
 
-    b"".join(batch.download_task_file(written, "t", "stdout.txt", raw_response_hook=tell))
-    assert unquote(told["ocp-batch-file-url"]).endswith(f"/jobs/{written}/tasks/t/files/stdout.txt")
+    b"".join(batch.download_task_file(written, "t", "stdout.txt", raw_response_hook=keep_headers))
+    assert unquote(headers["ocp-batch-file-url"]).endswith(f"/jobs/{written}/tasks/t/files/stdout.txt")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_properties_of_a_file(batch, written):
 def test_a_file_that_is_not_there(batch, written):
     with pytest.raises(ResourceNotFoundError) as none:
         b"".join(batch.download_task_file(written, "t", "wd/none"))
-    # The client reads no body of what it wanted to stream.
+    # The client does not read the body of a response that it wanted to stream.
     none.value.response.read()
     assert none.value.response.json()["code"] == "FileNotFound"
     with pytest.raises(ResourceNotFoundError):

@@ -1,4 +1,4 @@
-"""Programs that add the job and its tasks before its pool exists, as some of Azure's samples do, or remake the pool."""
+"""Programs that add the job and its tasks before its pool exists, as some of Azure's samples do, or create the pool again."""
 
 import azure.batch.models as m
 import pytest
@@ -11,7 +11,7 @@ FAST = dict(polling_interval=0.05)
 
 @pytest.fixture
 def names(batch, fresh):
-    """Ids of a job and of a pool; both are deleted after the test, whichever of them exist."""
+    """Ids of a job and of a pool; both are deleted after the test if they exist."""
     job, pool = fresh("job"), fresh("pool")
     yield job, pool
     for delete, name in ((batch.begin_delete_job, job), (batch.begin_delete_pool, pool)):
@@ -57,7 +57,7 @@ def test_a_pool_that_is_made_without_nodes_runs_the_tasks_when_it_is_resized(bat
 
 def test_a_pool_is_deleted_and_remade_under_its_job(batch, names, finished, until):
     job, pool = names
-    # Of the job, not of the pool: preparation has to run on the nodes of each pool.
+    # Each pool needs this task, because its nodes have no files of the previous pool.
     prepare = m.BatchJobPreparationTask(command_line="/bin/sh -c 'echo prepared > $AZ_BATCH_NODE_SHARED_DIR/p'")
     batch.create_job(job_of(job, pool, job_preparation_task=prepare))
     batch.create_task(job, task_of("before", "cat $AZ_BATCH_NODE_SHARED_DIR/p"))
@@ -67,7 +67,7 @@ def test_a_pool_is_deleted_and_remade_under_its_job(batch, names, finished, unti
     batch.create_task(job, task_of("interrupted", "test -e $AZ_BATCH_NODE_SHARED_DIR/go || sleep 1000"))
     until("it runs", lambda: states(batch, job)["interrupted"] == "running")
     batch.begin_delete_pool(pool, **FAST).result()
-    # The task whose node is gone waits again, and tasks can still be added.
+    # The task whose node was removed waits again, and tasks can still be added.
     until("it waits", lambda: states(batch, job)["interrupted"] == "active")
     assert batch.get_job(job).state == m.BatchJobState.ACTIVE
     batch.create_task(job, task_of("while-gone", "cat $AZ_BATCH_NODE_SHARED_DIR/p"))
@@ -80,7 +80,7 @@ def test_a_pool_is_deleted_and_remade_under_its_job(batch, names, finished, unti
         "interrupted": 0,
         "while-gone": 0,
     }
-    # What had completed did not run again; the interrupted task ran anew, on a node of the new pool.
+    # Completed tasks did not run again; the interrupted task ran again, on a node of the new pool.
     assert tasks["before"].execution_info.start_time == first.execution_info.start_time
     assert tasks["interrupted"].node_info.node_id != first.node_info.node_id
     assert tasks["interrupted"].execution_info.requeue_count == 1

@@ -1,4 +1,4 @@
-"""Jobs and pools: as they are seen, changed, ended; nodes; who may call at all."""
+"""Jobs and pools: reading, changing and ending them; nodes; authentication."""
 
 import datetime as dt
 
@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from shapes import job_of, pool_of, task_of
 
 FAST = dict(polling_interval=0.05)
-# This client cannot send options that are empty, and does not export the class of these.
+# This client cannot send empty options, and does not export their class.
 ENDED = {"terminateReason": "because"}
 
 
@@ -65,7 +65,7 @@ def test_a_job_is_patched_and_replaced(batch, job):
         batch.get_job(job, etag="0x1", match_condition=MatchConditions.IfNotModified)
 
 
-def test_what_has_not_changed_is_not_told_again(batch, job):
+def test_unchanged_objects_are_not_returned_again(batch, job):
     seen = batch.get_job(job)
     with pytest.raises(HttpResponseError) as same:
         batch.get_job(job, etag=seen.etag, match_condition=MatchConditions.IfModified)
@@ -94,7 +94,7 @@ def test_a_terminated_job_ends_its_tasks_and_takes_no_more(batch, job, until):
     seen = batch.get_job(job)
     assert seen.state == m.BatchJobState.COMPLETED and seen.execution_info.termination_reason == "because"
     assert seen.execution_info.end_time
-    # What was queued stays so: only what runs is ended.
+    # Queued tasks stay queued: only running tasks are ended.
     counts = until("none runs", lambda: (c := batch.get_job_task_counts(job).task_counts).running == 0 and c)
     assert counts.active + counts.completed == 20 and counts.completed >= 1
     with pytest.raises(HttpResponseError) as late:

@@ -1,4 +1,4 @@
-"""Tasks: adding one, many and too many; lists; what went wrong; dependencies; terminate, reactivate, delete."""
+"""Tasks: adding one, many and too many; lists; failures; dependencies; terminate, reactivate, delete."""
 
 import datetime as dt
 
@@ -178,7 +178,7 @@ def test_a_page_of_no_such_size_is_refused(batch, job, size):
     assert bad.value.status_code == 400
 
 
-def test_only_what_was_selected_is_told(batch, hundred):
+def test_only_selected_properties_are_returned(batch, hundred):
     task = next(iter(batch.list_tasks(hundred, select=["id", "state"], max_results=1)))
     assert set(task.as_dict()) == {"id", "state"}
     one = set(batch.get_task(hundred, "odd-001", select=["id", "commandLine"]).as_dict()) - {"odata.metadata"}

@@ -1,4 +1,4 @@
-"""Application packages, tasks on several nodes at once, and figures of usage."""
+"""Application packages, tasks on several nodes at once, and usage metrics."""
 
 import datetime as dt
 
@@ -20,7 +20,7 @@ def printed(batch, job, task):
 
 @pytest.fixture
 def together(batch, fresh, until):
-    """A pool of three nodes that may talk to each other, and an empty job on it."""
+    """A pool of three nodes that can communicate with each other, and an empty job on it."""
     pool, job = fresh("pool"), fresh("job")
     batch.create_pool(pool_of(pool, nodes=3, enable_inter_node_communication=True))
     until("idle", lambda: [node.state for node in batch.list_nodes(pool)] == ["idle"] * 3)
@@ -126,7 +126,7 @@ def test_what_runs_together_ends_together(batch, together, until):
 def test_a_task_on_more_nodes_than_there_are_stays_active(batch, job, until):
     batch.create_task(job, task_of("t", multi_instance_settings=on(2, "true")))
     batch.create_task(job, task_of("u"))
-    # The shared pool's nodes must not talk to each other: what is behind runs all the same.
+    # The nodes of the shared pool cannot communicate with each other, so `t` cannot start; the task after it still runs.
     until("the other is over", lambda: batch.get_task(job, "u").state == "completed")
     assert batch.get_task(job, "t").state == "active"
 

@@ -1,4 +1,4 @@
-"""What the public tutorials do, step by step: files in, tasks over them, outputs home."""
+"""The steps of public tutorials: files are uploaded, tasks process them, outputs are downloaded."""
 
 import datetime as dt
 
@@ -15,7 +15,7 @@ def later():
 
 
 def input_of(blobs, container, name, content):
-    """Uploads an input and gives back the resource file, as the quickstart does."""
+    """Uploads an input and returns the resource file, as the quickstart does."""
     blob = blobs.get_blob_client(container, name)
     blob.upload_blob(content, overwrite=True)
     sas = generate_blob_sas(
@@ -139,7 +139,7 @@ def test_a_container_as_resource_files_with_a_prefix(batch, blobs, job, fresh, f
     assert out == ["./got/data/deep/two", "./got/data/one"]
 
 
-def test_an_input_that_cannot_be_had_fails_its_task_before_it_runs(batch, blobs, job, fresh, finished):
+def test_an_unavailable_input_fails_its_task_before_it_runs(batch, blobs, job, fresh, finished):
     container = fresh("in")
     blobs.create_container(container)
     file = input_of(blobs, container, "gone.txt", "x")

@@ -28,7 +28,7 @@ def container(blobs, fresh):
 
 @pytest.fixture(scope="session")
 def later():
-    """Moments from now on."""
+    """Returns times relative to now."""
     return lambda **delta: dt.datetime.now(dt.timezone.utc) + dt.timedelta(**delta)
 
 

@@ -361,7 +361,7 @@ def test_names_are_keys_and_never_paths(container, name):
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "a/../b", "a/./b"])
 def test_a_name_with_dots_leads_nowhere(container, name):
-    """The client takes the dots out of the address after it has signed it, so that the signature is another's."""
+    """The client removes the dots from the URL after it has signed it, so that the signature does not match."""
     with pytest.raises(HttpResponseError) as refused:
         container.get_blob_client(name).upload_blob(b"x")
     assert refused.value.status_code in (400, 403, 404)

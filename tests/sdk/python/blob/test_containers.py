@@ -28,7 +28,7 @@ def test_folders_are_walked_by_their_delimiter(container):
         container.upload_blob(name, b"x")
     walked = {each.name: isinstance(each, BlobPrefix) for each in container.walk_blobs()}
     assert walked == {"top": False, "a/": True, "c/": True}
-    # The client tells the folders of a page first.
+    # The client returns the folders of a page first.
     assert [each.name for each in container.walk_blobs("a/")] == ["a/b/", "a/1", "a/2"]
 
 
@@ -80,7 +80,7 @@ def test_a_name_that_no_container_can_have_is_refused(blobs, name):
     assert bad.value.status_code == 400 and bad.value.error_code in ("InvalidResourceName", "OutOfRangeInput")
 
 
-def test_public_access_is_not_to_be_had(blobs, fresh):
+def test_public_access_is_rejected(blobs, fresh):
     with pytest.raises(HttpResponseError) as public:
         blobs.create_container(fresh("c"), public_access="blob")
     assert (public.value.status_code, public.value.error_code) == (409, "PublicAccessNotPermitted")
@@ -98,12 +98,12 @@ def test_many_blobs_are_deleted_in_one_request(container):
     assert [blob.name for blob in container.list_blobs()] == ["b3", "b4"]
 
 
-def test_the_account_tells_what_it_is(blobs):
+def test_the_account_returns_its_kind(blobs):
     seen = blobs.get_account_information()
     assert (seen["sku_name"], seen["account_kind"]) == ("Standard_LRS", "StorageV2")
 
 
-def test_the_service_tells_its_properties(blobs):
+def test_the_service_returns_its_properties(blobs):
     assert blobs.get_service_properties()["static_website"].enabled in (False, None)
 
 

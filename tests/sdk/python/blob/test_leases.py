@@ -17,7 +17,7 @@ def refused(call, status, error):
     assert code(raised) == (status, error)
 
 
-def test_a_lease_is_had_and_let_go(container):
+def test_a_lease_is_acquired_and_released(container):
     blob = container.upload_blob("l", b"1")
     lease = blob.acquire_lease(15)
     refused(lambda: blob.upload_blob(b"2", overwrite=True), 412, "LeaseIdMissing")
@@ -45,7 +45,7 @@ def test_a_lease_is_seen(container):
     assert seen() == ("available", "unlocked", None)
 
 
-def test_a_lease_is_renewed_and_changed_by_whoever_has_it(container):
+def test_a_lease_is_renewed_and_changed_by_its_holder(container):
     blob = container.upload_blob("l", b"1")
     own, other = str(uuid.uuid4()), str(uuid.uuid4())
     lease = blob.acquire_lease(60, lease_id=own)

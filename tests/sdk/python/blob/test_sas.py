@@ -1,4 +1,4 @@
-"""Shared access signatures as the client makes them, each with what it allows and what it does not."""
+"""Shared access signatures that the client creates: what each allows, and what it does not."""
 
 import datetime as dt
 import socket
@@ -40,7 +40,7 @@ def one(container):
 
 
 def allowed(client):
-    """The calls of those above that go through."""
+    """Returns which of the calls above succeed."""
     through = set()
     for name, call in CALLS.items():
         try:
@@ -190,7 +190,7 @@ def test_a_sas_with_something_twice_is_none(one, blobs, key, later):
     sas = blob_sas(blobs, key, one, later)
     for twice in ("sp=rwd", "se=2099-01-01T00:00:00Z", "sr=c", "sig=x"):
         for whole in (f"{sas}&{twice}", f"{twice}&{sas}"):
-            # Past the client, which would send only one of them.
+            # Sent without the client, which would send only one of them.
             with pytest.raises(HTTPError) as refused:
                 urlopen(f"{one.get_blob_client('one').url}?{whole}")
             assert refused.value.code == 403, whole
@@ -201,7 +201,7 @@ def test_a_sas_of_another_key_is_none(one, blobs, later):
         reads(one, blob_sas(blobs, "d3Jvbmc=", one, later))
 
 
-def test_without_a_signature_nothing_is_told(one, blobs, connection):
+def test_without_a_signature_nothing_is_returned(one, blobs, connection):
     nobody = BlobServiceClient(blobs.url.rstrip("/"), retry_total=0)
     for call in (
         lambda: list(nobody.list_containers()),
@@ -279,6 +279,6 @@ def test_the_accounts_own_host_leads_to_the_same_blobs(one, blobs, key, connecti
     assert blob.download_blob().readall() == b"1"
     assert [each.name for each in client.get_container_client(one.container_name).list_blobs()] == ["one"]
     sas = blob_sas(blobs, key, one, later=lambda **delta: dt.datetime.now(dt.timezone.utc) + dt.timedelta(**delta))
-    # Not from a URL: of a host with `localhost` in it the client takes the first segment for the account.
+    # Not from a URL: if the host contains `localhost`, the client uses the first path segment as the account.
     with_sas = BlobServiceClient(f"http://{own}:{port}", credential=sas, retry_total=0)
     assert with_sas.get_blob_client(one.container_name, "one").download_blob().readall() == b"1"

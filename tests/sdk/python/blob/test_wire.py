@@ -1,4 +1,4 @@
-"""What no client sends: requests that are malformed, too large or never end. Each is refused, and others are served meanwhile."""
+"""Requests that no client sends: malformed, too large or endless. Each is rejected, and other requests are served meanwhile."""
 
 import socket
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ def door(request, connection):
 
 
 def talk(door, request, seconds=10, all=False):
-    """The answer; all of them: what comes back until the service closes, or says nothing for so many seconds."""
+    """Returns the response; with `all`, everything until the service closes the connection or sends nothing for this many seconds."""
     with socket.create_connection(door, seconds) as wire:
         try:
             wire.sendall(request)
@@ -34,12 +34,12 @@ def talk(door, request, seconds=10, all=False):
 
 
 def statuses(said):
-    # An answer may begin right behind the body of the one before.
+    # A response may begin directly after the body of the previous one.
     return [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
 
 
 def lives(door):
-    """Whether an ordinary request (without a signature) is answered as ever."""
+    """Returns whether an ordinary request (without a signature) gets its usual response."""
     return statuses(talk(door, b"GET /x/y/z HTTP/1.1\r\nHost: h\r\n\r\n"))[0] in (400, 401, 403, 404)
 
 
@@ -77,7 +77,7 @@ def test_what_follows_a_refused_request_is_not_taken_for_one(door):
 
 
 def test_requests_that_are_well_formed_are_answered_one_by_one(door):
-    """The way in which the cases above are looked at can see a second answer."""
+    """The checks of the cases above would detect a second response."""
     one = b"PUT /local/c/b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     said = statuses(talk(door, one + b"GET /x/y/z HTTP/1.1\r\nHost: h\r\n\r\n", 1, all=True))
     assert len(said) == 2, said

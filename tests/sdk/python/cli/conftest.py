@@ -1,4 +1,4 @@
-"""`az batch` with a configuration of its own, as somebody at a terminal would use it."""
+"""`az batch` with its own configuration, as a user at a terminal runs it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ CONNECTION = json.loads(Path(os.environ["DROPMILL_CONNECTION"]).read_text())
 
 @pytest.fixture(scope="session")
 def az(tmp_path_factory):
-    """Runs `az …` with the account of the service and gives back what it printed, read as JSON."""
+    """Runs `az …` with the account of the service; returns its output, parsed as JSON."""
     home = tmp_path_factory.mktemp("az")
     batch = CONNECTION["batch"]
     variables = {

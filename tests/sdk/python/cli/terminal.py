@@ -1,5 +1,5 @@
-"""What the command line says."""
+"""The output of the command line."""
 
 
 class Refused(Exception):
-    """The command did not succeed; its words."""
+    """Checks that the command failed; returns its output."""

@@ -39,7 +39,7 @@ def test_a_pool_is_shown_listed_and_changed(az, pool):
 
 
 def test_a_pool_is_made_of_options_and_resized(az, until, fresh):
-    """The command line sends the numbers of its options as texts."""
+    """The command line sends numeric options as text."""
     name = fresh("pool")
     az(
         "batch", "pool", "create", "--id", name, "--vm-size", "Standard_D2s_v3", "--target-dedicated-nodes", 1,
@@ -78,7 +78,7 @@ def test_a_job_with_tasks_and_their_files(az, pool, until, fresh):
     az("batch", "job", "delete", "--job-id", job, "--yes")
 
 
-def test_what_is_refused_is_told_by_its_code(az, pool):
+def test_a_rejected_request_has_its_error_code(az, pool):
     with pytest.raises(Refused, match="JobNotFound|does not exist"):
         az("batch", "job", "show", "--job-id", "none")
     with pytest.raises(Refused, match="PoolExists|already exists"):
@@ -104,7 +104,7 @@ def test_blobs_go_up_and_come_back(az, fresh):
     az("storage", "blob", "download", "-c", container, "-n", "a/b c.bin", "-f", "back.bin", "--no-progress")
     assert (az.home / "back.bin").read_bytes() == (az.home / "in.bin").read_bytes()
     assert az("storage", "blob", "show", "-c", container, "-n", "a/b c.bin")["properties"]["contentLength"] == 256_000
-    # The command line makes the source's URL of the account's name: https://ACCOUNT.blob.core.windows.net/...
+    # The command line builds the source's URL from the account's name: https://ACCOUNT.blob.core.windows.net/...
     source = ("--source-container", container, "--source-blob", "a/b c.bin")
     copied = az("storage", "blob", "copy", "start", *source, "--destination-container", container, "--destination-blob", "copy")
     assert copied["copy_status"] == "success"

@@ -1,4 +1,4 @@
-"""File systems over Blob, and the Blob client that looks behind them."""
+"""File systems on top of Blob, and the Blob client that checks their contents."""
 
 import fsspec
 import pytest
@@ -12,20 +12,20 @@ def blobs(connection):
 
 @pytest.fixture
 def options(connection):
-    """What opens the file system, for whoever opens it by a URL."""
+    """Options of the file system, for tests that open it by a URL."""
     return {"connection_string": connection["connection_string"]}
 
 
 @pytest.fixture
 def fs(options):
-    """A file system of adlfs that remembers nothing of other tests."""
+    """A file system of adlfs without cached data of other tests."""
     fsspec.filesystem("abfs", **options).clear_instance_cache()
     return fsspec.filesystem("abfs", **options)
 
 
 @pytest.fixture
 def root(fs, blobs, fresh):
-    """A container of the test's own."""
+    """A new container for the test."""
     name = fresh("fs")
     fs.mkdir(name)
     yield name

@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder of this machine with files in folders, one of them empty, and names that need escaping."""
+    """A local folder with files in folders, one of them empty, and names that need escaping."""
     files = {
         "a.txt": b"first",
         "empty": b"",
@@ -89,7 +89,7 @@ def test_a_writer_that_fails_leaves_what_was_there(fs, root):
     with pytest.raises(ZeroDivisionError), fs.open(f"{root}/kept", "wb", block_size=MIB) as file:
         file.write(b"x" * (3 * MIB))
         assert fs.cat(f"{root}/kept") == b"before"
-        # As a program that dies does: nothing is committed.
+        # Like a program that crashes: nothing is committed.
         file.closed = True
         raise ZeroDivisionError
     fs.invalidate_cache()
@@ -106,7 +106,7 @@ def test_a_file_is_appended_to(fs, blobs, root):
     fs.invalidate_cache()
     with fs.open(path, "r") as file:
         assert file.readlines() == ["one\n", "two\n", "three\n"]
-    # Blocks are for block blobs.
+    # Only block blobs have blocks.
     with pytest.raises(FileExistsError):
         with fs.open(path, "wb") as file:
             file.write(b"new")

@@ -1,4 +1,4 @@
-"""Apache Arrow's own file system, which stands on Azure's client for C++; tables of pandas and Dask through it and adlfs."""
+"""The file system of Apache Arrow, which uses Azure's client for C++; tables of pandas and Dask through it and adlfs."""
 
 import os
 
@@ -22,7 +22,7 @@ def arrow(connection):
         account_key=blob["key"],
         blob_storage_authority=authority,
         blob_storage_scheme="http",
-        # Where Arrow asks whether the account has a hierarchical namespace.
+        # For this request, Arrow asks whether the account has a hierarchical namespace.
         dfs_storage_authority=authority,
         dfs_storage_scheme="http",
     )
@@ -56,7 +56,7 @@ def test_arrow_writes_reads_appends_copies_and_lists(arrow, blobs, root):
     assert names(arrow, root) == {f"{root}/d": None, f"{root}/d/large": size, f"{root}/e": None, f"{root}/e/copy": size}
 
 
-def test_arrow_tells_files_folders_and_nothing_apart(arrow, blobs, root):
+def test_arrow_distinguishes_files_folders_and_nothing(arrow, blobs, root):
     arrow.create_dir(f"{root}/marked/inner", recursive=True)
     blobs.get_blob_client(root, "implied/file").upload_blob(b"12")
     kinds = {each.path: each.type.name for each in arrow.get_file_info(

@@ -1,4 +1,4 @@
-"""Data Lake's client: what it asks of its own endpoint is refused by name; what it asks of Blob is answered."""
+"""The client of Data Lake: requests to its own endpoint are rejected with a clear error; requests to Blob work."""
 
 import pytest
 from azure.core.exceptions import HttpResponseError

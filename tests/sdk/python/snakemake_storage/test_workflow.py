@@ -25,7 +25,7 @@ def container(connection, fresh):
 
 @pytest.fixture
 def snakemake(connection, container, tmp_path):
-    """Runs the workflow; what ran in it, in the order of the alphabet, and what Snakemake said."""
+    """Runs the workflow; returns the rules that ran, sorted by name, and the output of Snakemake."""
     ran = tmp_path / "ran"
 
     def snakemake(*options, fails=False):
@@ -35,7 +35,7 @@ def snakemake(connection, container, tmp_path):
         command += ["--config", f"container={container.container_name}", f"ran={ran}", "names=a+b+c"]
         variables = {
             **os.environ,
-            # The plugin has no other way to an account that is not on Azure.
+            # The plugin has no other way to use an account that is not on Azure.
             "AZURITE_CONNECTION_STRING": connection["connection_string"],
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
         }
@@ -48,7 +48,7 @@ def snakemake(connection, container, tmp_path):
 
 @pytest.fixture
 def change(container, until):
-    """Puts an input that is newer than an output: times of blobs are whole seconds."""
+    """Stores an input that is newer than an output: times of blobs are whole seconds."""
 
     def change(name, content, output):
         def newer():

@@ -95,7 +95,7 @@ impl Jobs {
         self.all.iter()
     }
 
-    /// All jobs.
+    /// Returns all jobs.
     pub fn values(&self) -> impl Iterator<Item = &Job> {
         self.all.values()
     }

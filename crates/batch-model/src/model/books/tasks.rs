@@ -205,7 +205,7 @@ impl Tasks {
         self.all.iter().map(|(key, task)| (key, &**task))
     }
 
-    /// All tasks.
+    /// Returns all tasks.
     pub fn values(&self) -> impl Iterator<Item = &Task> {
         self.all.values().map(Box::as_ref)
     }

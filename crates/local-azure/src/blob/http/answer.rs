@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 /// An error response: status, code, message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status.
+    /// HTTP status of the response.
     pub status: StatusCode,
     /// Code and message.
     pub error: BlobErrorBody,

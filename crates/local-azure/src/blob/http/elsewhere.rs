@@ -11,11 +11,11 @@ use percent_encoding::percent_decode_str;
 /// A storage service that is not emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Queue storage.
+    /// The Queue Storage service.
     Queue,
-    /// Table storage.
+    /// The Table Storage service.
     Table,
-    /// Azure Files.
+    /// The Azure Files service.
     File,
     /// Data Lake Storage, the `dfs` endpoint.
     DataLake,

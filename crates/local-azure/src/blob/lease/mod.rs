@@ -35,7 +35,7 @@ pub enum Standing {
         /// End of the break period.
         until: Timestamp,
     },
-    /// Broken.
+    /// The lease was broken.
     Broken,
 }
 

@@ -22,7 +22,7 @@ pub type Condition<'a> = &'a (dyn Fn(Option<&BlobFacts>) -> Result<(), Refused> 
 /// Bytes to be stored.
 #[derive(Debug)]
 pub enum Incoming {
-    /// In memory.
+    /// Contents stay in memory.
     Bytes(Bytes),
     /// In a file of the store, written and synced.
     File(NewFile, u64),
@@ -35,7 +35,7 @@ pub enum Incoming {
 /// The conditions of an append.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppendLimits {
-    /// Required position.
+    /// Required position of the append.
     pub at: Option<u64>,
     /// Maximum length of the blob afterwards.
     pub longest: Option<u64>,

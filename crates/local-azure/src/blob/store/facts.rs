@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct ContainerFacts {
     /// Time of the last change; no other change has the same time.
     pub modified: Timestamp,
-    /// User-defined metadata.
+    /// Metadata that the user set.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
     /// Lease on it, if any.
@@ -50,7 +50,7 @@ pub struct BlobFacts {
     /// Content headers set by the user.
     #[serde(default)]
     pub headers: ContentHeaders,
-    /// User-defined metadata.
+    /// Metadata that the user set.
     #[serde(default, skip_serializing_if = "Pairs::is_empty")]
     pub metadata: Pairs,
     /// Tier chosen by the user; stored and shown, without effect.

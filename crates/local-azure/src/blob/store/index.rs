@@ -96,7 +96,7 @@ impl Index {
         self.marks.change
     }
 
-    /// Implements [`super::Store::tagged`].
+    /// Implementation of [`super::Store::tagged`].
     #[allow(clippy::type_complexity)]
     pub fn tagged(
         &self,

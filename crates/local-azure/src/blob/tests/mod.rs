@@ -55,7 +55,7 @@ struct Desk(BlobService, Arc<Noon>);
 /// The headers of a table row.
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// A response.
+/// A response of the service.
 struct Said {
     status: StatusCode,
     headers: HeaderMap,

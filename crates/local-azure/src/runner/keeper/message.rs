@@ -52,7 +52,7 @@ pub(in crate::runner) struct Start {
 /// A reply of the keeper or a shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runner) enum Reply {
-    /// To [`Request::BeKeeper`].
+    /// Answer to [`Request::BeKeeper`].
     Ready,
     /// The process cannot become what was requested; it exits.
     Broken(String),

@@ -103,7 +103,7 @@ impl Drop for Escape {
     }
 }
 
-/// See [`Escape::script`].
+/// The script of [`Escape::script`].
 pub fn script(token: &str, path: &Path, then: &str) -> String {
     SCRIPT.replace("TOKEN", token).replace("FIFO", path.to_str().unwrap()) + then
 }

@@ -290,7 +290,7 @@ fn a_damaged_store_or_one_of_another_version_is_rejected_unchanged() {
     drop(database);
     let before = fs::read(&path).unwrap();
     let error = Store::open(folder.path(), Durability::Power, clock()).unwrap_err().to_string();
-    assert!(error.contains("it has format 7, this program knows 2"), "{error}");
+    assert!(error.contains("expected format 2, found 7"), "{error}");
     assert!(error.contains("blobs.db"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::write(&path, bytes(1, 10_000)).unwrap();
