@@ -4,6 +4,7 @@
 //! flight, so that tasks which become ready meanwhile share the next one; full chunks are sent in parallel.
 
 mod adoption;
+mod holding;
 
 use crate::{
     bodies::{Signed, job_add, sas_expiry, task_add},
@@ -16,7 +17,7 @@ use crate::{
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{Drives, Shell},
-    task_monitor::{Answered, JobEnded, TaskMonitor},
+    task_monitor::{Answered, JobEnded, JobHeld, TaskMonitor},
 };
 use actix::prelude::*;
 use adoption::{added_before, verdict};
@@ -374,6 +375,7 @@ impl Drives<Job> for JobSubmitter {
         match command {
             JobCommand::Create => self.create(ctx),
             JobCommand::Seal => self.seal(ctx),
+            JobCommand::Hold => self.hold(ctx),
             JobCommand::Terminate(reason) => self.terminate(reason, ctx),
             JobCommand::Delete => self.delete(ctx),
             JobCommand::Look => self.look(ctx),
@@ -388,6 +390,10 @@ impl Drives<Job> for JobSubmitter {
             }
             JobCommand::ReportLost(failure) => {
                 self.run.do_send(RunHappened(RunEvent::Lost(failure)));
+            }
+            JobCommand::ReportHeld => {
+                self.refuse_queue();
+                self.tasks.do_send(JobHeld);
             }
             JobCommand::ReportTerminated => {
                 self.refuse_queue();
@@ -419,7 +425,7 @@ impl Handler<JobHappened> for JobSubmitter {
         }
         self.all_in |= event == JobEvent::AllTasksIn;
         let deleting = matches!(event, JobEvent::EndAsked | JobEvent::Released);
-        if deleting || matches!(event, JobEvent::TerminateAsked(_)) {
+        if deleting || matches!(event, JobEvent::TerminateAsked(_) | JobEvent::HoldAsked) {
             self.refuse_queue();
         }
         self.happened(event, ctx);
@@ -441,6 +447,8 @@ impl Handler<Submit> for JobSubmitter {
             self.shell.state(),
             JobState::NeverCreated
                 | JobState::Lost
+                | JobState::Holding { .. }
+                | JobState::Held
                 | JobState::Terminating { .. }
                 | JobState::Terminated
                 | JobState::Deleting { .. }

@@ -157,7 +157,8 @@ impl PoolKeeper {
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| match outcome {
             Ok(adopted) => {
                 let Nodes { dedicated: nodes, spot: spot_nodes } = nodes;
-                let seq = keeper.note(EventKind::PoolCreated { nodes, spot_nodes, adopted });
+                let slots_per_node = Some(keeper.plan.pool.slots_per_node);
+                let seq = keeper.note(EventKind::PoolCreated { nodes, spot_nodes, adopted, slots_per_node });
                 keeper.cause = Some(seq);
                 keeper.happened(PoolEvent::Created, ctx);
             }

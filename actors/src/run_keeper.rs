@@ -12,7 +12,7 @@ use crate::{
     services::Services,
     shell::{Drives, Shell},
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
-    task_monitor::{AbandonTasks, ResumeTasks, StopTasks, TaskMonitor},
+    task_monitor::{AbandonTasks, HoldTasks, ResumeTasks, StopTasks, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{
@@ -92,15 +92,18 @@ impl RunKeeper {
         guard: LivenessGuard,
     ) -> Self {
         let RunContext { plan, item_list, services, record, past, .. } = context;
+        // A task that waits for its next attempt is no standstill.
+        let longest_wait = plan.job.retry_policy().delays.longest();
         let limits = RunLimits {
             run: plan.deadlines.run,
-            no_progress: plan.deadlines.no_progress,
+            no_progress: plan.deadlines.no_progress.map(|longest| longest + longest_wait),
             ending: plan.deadlines.delivery,
             cancelled: plan.deadlines.cancelled,
             hurry: Duration::from_secs(5),
             // Each part has its own timeout; this is for a part whose actor crashed.
             cleanup: plan.deadlines.cleanup + Duration::from_secs(30),
             policy: plan.cleanup,
+            max_failures: plan.most_failures(),
         };
         Self {
             plan,
@@ -138,6 +141,13 @@ impl RunKeeper {
             let event = JobEvent::TerminateAsked(reason.into());
             keeper.crew.job.do_send(JobHappened { event, cause: None });
         }));
+    }
+
+    /// Starts no more tasks. Those that run may end, and what they leave is delivered.
+    fn hold_tasks(&mut self) {
+        self.crew.uploader.do_send(EndUploads);
+        self.crew.tasks.do_send(HoldTasks);
+        self.crew.job.do_send(JobHappened { event: JobEvent::HoldAsked, cause: Some(self.started) });
     }
 
     fn clean_up(&mut self, delete: Open, ctx: &mut Context<Self>) {
@@ -260,7 +270,9 @@ impl RunKeeper {
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
         self.crew.tasks.do_send(ResumeTasks);
-        if matches!(self.shell.state(), RunState::Working { .. }) {
+        // Where no more tasks are started, nothing more is needed to start them.
+        let held = self.plan.most_failures().is_some_and(|limit| tally.failed >= limit);
+        if matches!(self.shell.state(), RunState::Working { .. }) && !held {
             self.crew.uploader.do_send(StartUploads(self.started));
         }
     }
@@ -283,6 +295,14 @@ impl Drives<Run> for RunKeeper {
             RunCommand::ReportEnd { reason, detail } => {
                 self.note(EventKind::EndAsked { reason: event_reason(reason), detail });
             }
+            RunCommand::ReportMaxFailures { failed, limit } => {
+                // A previous process may have recorded it.
+                if !self.past.max_failures_reached {
+                    let (failed, limit) = (failed.into(), limit.into());
+                    self.note(EventKind::MaxFailuresReached { failed, limit });
+                }
+            }
+            RunCommand::HoldTasks => self.hold_tasks(),
             RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
             RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
             RunCommand::CloseTasks => {

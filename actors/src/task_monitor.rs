@@ -4,8 +4,11 @@
 //! usually lists only tasks that ended since the last one; a full list is requested after a long time without
 //! news, and while the run ends.
 
+mod holding;
 mod looking;
 mod recall;
+
+pub use holding::{HoldTasks, JobHeld};
 
 use crate::{
     intervals::PollIntervals,
@@ -55,6 +58,8 @@ pub struct TaskMonitor {
     open_ended: bool,
     watched: u32,
     ending: bool,
+    /// The job starts no more tasks: what a poll shows waiting will never run.
+    held: bool,
     schedule: PollSchedule,
     /// The next poll.
     planned: Option<SpawnHandle>,
@@ -79,6 +84,8 @@ struct Task {
     state: TaskState,
     /// Number of attempts before the latest.
     retries: u32,
+    /// How often the service was seen to queue the latest attempt again.
+    requeues: u32,
     /// Its recorded end.
     ended: Option<TaskEnding>,
     /// Number of its last event.
@@ -93,6 +100,7 @@ impl Task {
         Self {
             state: TaskState::Waiting,
             retries: 0,
+            requeues: 0,
             ended: None,
             cause: None,
             submitted: false,
@@ -183,10 +191,13 @@ impl TaskMonitor {
             stop_again: plan.limits.poll_every,
             delays: plan.delays.clone(),
             keep_unfinished: !plan.open_ended,
-            retries: u32::try_from(plan.job.max_retries).unwrap_or(u32::MAX),
+            retry: plan.job.retry_policy(),
+            no_more_attempts: past.ending.is_some(),
         };
         let now = record.clock().elapsed();
-        let recovered = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
+        let recovered = |item: &Item| {
+            recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits, &plan.job.success_codes)
+        };
         let items = item_list.items();
         let tasks: Vec<_> = items.iter().map(|item| recovered(item)).collect();
         let id = |item: &Item| attempt_id(&item.task, tasks[item.index as usize].attempt());
@@ -213,6 +224,7 @@ impl TaskMonitor {
             tasks,
             by_id,
             ending: false,
+            held: false,
             schedule,
             planned: None,
             recalls: past.lives > 0,
@@ -252,7 +264,7 @@ impl TaskMonitor {
         self.by_id.remove(&self.id(index));
         let task = &mut self.tasks[index as usize];
         (task.retries, task.cause) = (attempt - 1, Some(seq));
-        (task.submitted, task.ended) = (false, None);
+        (task.submitted, task.requeues, task.ended) = (false, 0, None);
         self.by_id.insert(self.id(index), index);
         self.retried += 1;
     }
@@ -357,6 +369,9 @@ impl DrivesMany<TaskMachine> for TaskMonitor {
                 let attempt = self.tasks[index as usize].attempt();
                 self.to.job.do_send(Submit { index, attempt, cause });
             }
+            TaskCommand::ReportFailed { attempt, cause, detail, again_after } => {
+                self.attempt_failed(index, attempt, cause, detail, again_after);
+            }
             TaskCommand::ReportRetry { attempt, cause } => self.retry(index, attempt, cause),
             TaskCommand::ReportDelay { attempt, rest, failure } => {
                 tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "cannot submit a task; trying again");
@@ -408,9 +423,12 @@ impl Handler<ResumeTasks> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: ResumeTasks, ctx: &mut Context<Self>) {
         self.recalls = false;
-        for index in 0..self.tasks.len() {
-            if matches!(self.tasks[index].state, TaskState::Collecting { .. }) {
-                self.carry_out(u32::try_from(index).unwrap_or(u32::MAX), TaskCommand::Collect, ctx);
+        for at in 0..self.tasks.len() {
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            match &self.tasks[at].state {
+                TaskState::Collecting { .. } => self.carry_out(index, TaskCommand::Collect, ctx),
+                state @ TaskState::AwaitingRetry { .. } => self.shells.set_alarm(index, state),
+                _ => {}
             }
         }
         self.plan_look(ctx);
@@ -463,6 +481,7 @@ impl Handler<StopTasks> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: StopTasks, ctx: &mut Context<Self>) {
         self.ending = true;
+        self.start_no_more();
         self.every(&TaskEvent::StopAsked, ctx);
         self.schedule.hinted = true;
         self.plan_look(ctx);
@@ -495,7 +514,7 @@ impl Handler<JobEnded> for TaskMonitor {
                 .filter_map(|status| monitor.by_id.get(&*status.id).copied())
                 .collect();
             if outcome.is_ok() {
-                monitor.seen(PollQuery::All, outcome, ctx);
+                monitor.seen(PollQuery::All, false, outcome, ctx);
             }
             for index in 0..monitor.tasks.len() {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);

@@ -16,10 +16,11 @@ use dropmill_actors::{
 };
 use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_journal::past::RecoveredTask;
+use dropmill_journal::{event::TaskEnding, past::RecoveredTask};
 use dropmill_lifecycle::{
     Code, Failure, FailureKind,
     plan::{Item, RunPlan},
+    task::Ending,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -38,8 +39,11 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
     let is_left = |item: &&Item| {
         task(item).is_some_and(|task| task.closed.as_ref().is_some_and(|last| last.undelivered))
     };
-    let has_result =
-        |item: &Item| task(item).is_some_and(|task| task.ended.as_ref().is_some_and(|ended| ended.success));
+    let codes = &found.plan.job.success_codes;
+    let is_success = |ended: &TaskEnding| {
+        Ending::is_success(ended.success, ended.exit_code, ended.failure_code.as_deref(), codes)
+    };
+    let has_result = |item: &Item| task(item).is_some_and(|task| task.ended.as_ref().is_some_and(is_success));
     let (wanted, unfinished): (Vec<&Item>, Vec<&Item>) =
         found.plan.items.iter().filter(is_left).partition(|item| has_result(item));
     if wanted.is_empty() {

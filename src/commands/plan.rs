@@ -9,7 +9,10 @@ use crate::{
         capacity::{Nodes, capacity},
         variables,
     },
-    render::say::{self, length, shown, size},
+    render::{
+        policy,
+        say::{self, length, shown, size},
+    },
     settings::Loaded,
     state::State,
 };
@@ -127,6 +130,9 @@ fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     }
     if plan.items.len() > MOST_LINES {
         line(format!("          … and {} more", plan.items.len() - MOST_LINES));
+    }
+    for text in policy::lines(plan) {
+        line(text);
     }
     line(format!(
         "results   {} (layout {}, existing {})",

@@ -113,7 +113,7 @@ async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &St
 fn unused(loaded: &Loaded) -> Option<String> {
     let is_unused = |key: &&String| {
         let section = key.split('.').next().unwrap_or_default();
-        matches!(section, "input" | "output") || *key == "cleanup.job"
+        matches!(section, "input" | "output") || matches!(key.as_str(), "cleanup.job" | "run.max_failures")
     };
     let keys: Vec<&str> = loaded.given.iter().filter(is_unused).map(String::as_str).collect();
     (!keys.is_empty()).then(|| format!("{}: watch does not use {}", loaded.shown(), keys.join(", ")))

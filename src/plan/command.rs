@@ -128,6 +128,7 @@ pub fn value(name: &str, draft: &Draft, index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
     use dropmill_azure_wire::command_line::split;
     use dropmill_inputs::NamedFile;
 
@@ -149,15 +150,7 @@ mod tests {
     fn task(command: &[&str]) -> Task {
         Task {
             command: Some(command.iter().map(|&argument| argument.to_owned()).collect()),
-            shell: None,
-            outputs: vec![],
-            max_retries: 0,
-            timeout: None,
-            env: Default::default(),
-            required_slots: 1,
-            memory: None,
-            inherit: None,
-            secret_env: Default::default(),
+            ..Settings::default().task
         }
     }
 

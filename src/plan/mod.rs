@@ -9,6 +9,7 @@ pub mod machine;
 pub use files::normal;
 pub use items::dropped;
 mod name;
+mod retries;
 mod sources;
 pub mod stored;
 pub mod variables;
@@ -53,6 +54,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     let mut problems = vec![];
     let settings = &loaded.settings;
     let capacity = check(loaded, &mut problems);
+    retries::check(loaded, &mut problems);
     let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
     let sources = sources::read(loaded, &output_folder, &mut problems);
@@ -93,7 +95,9 @@ fn whole(
             id: run.to_owned(),
             priority: settings.job.priority,
             outputs: settings.task.outputs.clone(),
-            max_retries: settings.task.max_retries.into(),
+            max_retries: retries::max(&settings.task),
+            success_codes: retries::success_codes(&settings.task),
+            retry: retries::retry(&settings.task),
             task_timeout: settings.task.timeout.map(|length| length.0),
             required_slots: capacity.required_slots,
         },
@@ -102,6 +106,7 @@ fn whole(
             layout: settings.output.layout,
             existing: settings.output.existing,
         },
+        max_failures: retries::max_failures(settings),
         cleanup: CleanupPlan {
             pool: when(settings.cleanup.pool, "the pool", ask),
             job: when(settings.cleanup.job, "the job", ask),
@@ -125,6 +130,7 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     let mut problems = vec![];
     let settings = &loaded.settings;
     let capacity = check(loaded, &mut problems);
+    retries::check(loaded, &mut problems);
     if let Err(found) = Template::of(&settings.task, &Declared::of_a_file()) {
         problems.extend(found);
     }
@@ -133,7 +139,7 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
         return Err(loaded.problems(problems));
     };
     let mut plan = whole(settings, &capacity, run, application, vec![], results.to_owned(), &|_| true);
-    plan.open_ended = true;
+    (plan.open_ended, plan.max_failures) = (true, None);
     (plan.pool.id, plan.pool.own) = (format!("{pool}-{}", &plan.pool.fingerprint[..8]), false);
     plan.shared_application = Some(shared_application(&plan.pool.id));
     plan.output =
@@ -304,7 +310,11 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
         ("application", json!([files, start_task])),
         ("outputs", json!(task.outputs)),
     ];
-    parts.iter().map(|(part, value)| ((*part).to_owned(), short_digest(value))).collect()
+    // Of the usual codes nothing is said: results of earlier releases, which had no others, stay comparable.
+    let codes = retries::success_codes(task);
+    let success = (codes != [0]).then(|| ("success_codes", json!(codes)));
+    let parts = parts.into_iter().chain(success);
+    parts.map(|(part, value)| (part.to_owned(), short_digest(&value))).collect()
 }
 
 /// Returns the first 16 hexadecimal digits of the SHA-256 of a value as JSON.

@@ -2,7 +2,7 @@
 //!
 //! `docs/decisions/0003-format-of-journal-and-plan.md` says when the version changes.
 
-use dropmill_lifecycle::plan::{Item, RunPlan};
+use dropmill_lifecycle::plan::{Item, RetryPlan, RunPlan};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,12 @@ fn first() -> u32 {
 /// Tasks have files besides their source, values, or outputs of their own.
 const NAMED_FILES: &str = "named-files";
 
+/// Failures have rules of their own: what a success is, what is tried again, when the run starts no more.
+const FAILURE_RULES: &str = "failure-rules";
+
+/// What a plan may need that this release knows.
+const KNOWN_NEEDS: [&str; 2] = [NAMED_FILES, FAILURE_RULES];
+
 #[derive(Serialize)]
 struct Stored<'a> {
     format: u32,
@@ -78,7 +84,11 @@ pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
     let is_plain = |item: &Item| {
         item.more_files.is_empty() && item.blob.is_none() && item.values.is_empty() && item.outputs.is_none()
     };
-    let needs = if plan.items.iter().all(is_plain) { vec![] } else { vec![NAMED_FILES] };
+    let usual_rules = plan.job.success_codes == [0]
+        && plan.job.retry == RetryPlan::default()
+        && plan.max_failures.is_none();
+    let needs = [(NAMED_FILES, !plan.items.iter().all(is_plain)), (FAILURE_RULES, !usual_rules)];
+    let needs = needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(need, _)| need).collect();
     serde_json::to_vec_pretty(&Stored { format: FORMAT, needs, plan })
 }
 
@@ -93,7 +103,7 @@ pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
     if format > FORMAT {
         return Err(PlanError::Newer { path: path.into(), found: format });
     }
-    let unknown: Vec<String> = needs.into_iter().filter(|need| need != NAMED_FILES).collect();
+    let unknown: Vec<String> = needs.into_iter().filter(|need| !KNOWN_NEEDS.contains(&&**need)).collect();
     if !unknown.is_empty() {
         return Err(PlanError::Needs { path: path.into(), needs: unknown });
     }
@@ -103,7 +113,13 @@ pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dropmill_lifecycle::{
+        attempts::{CauseWord, RetryCause},
+        delays::Delays,
+        plan::FailureLimit,
+    };
     use serde_json::Value;
+    use std::time::Duration;
 
     /// A plan as written by the release before plans had a format version. This file never changes.
     const FORMAT_1: &str = include_str!("golden/format-1.json");
@@ -124,7 +140,26 @@ mod tests {
     }
 
     #[test]
-    fn plans_of_later_releases_are_rejected_before_anything_else_is_read() {
+    fn rules_for_failures_are_kept_and_not_read_by_earlier_releases() {
+        let plan = read(FORMAT_2).unwrap();
+        let written = |plan: &RunPlan| String::from_utf8(to_bytes(plan).unwrap()).unwrap();
+        assert!(!written(&plan).contains(FAILURE_RULES));
+        let mut codes = plan.clone();
+        codes.job.success_codes = vec![0, 1];
+        let mut retry = plan.clone();
+        retry.job.retry.delays = Some(Delays::growing(Duration::from_secs(1), 2.0, Duration::from_secs(9)));
+        retry.job.retry.on = vec![RetryCause::Code(75), RetryCause::Word(CauseWord::NodeLost)];
+        let mut limited = plan.clone();
+        limited.max_failures = Some(FailureLimit::PercentHundredths(250));
+        for plan in [codes, retry, limited] {
+            let written = written(&plan);
+            assert!(written.contains(FAILURE_RULES), "{written}");
+            assert_eq!(read(&written).unwrap(), plan);
+        }
+    }
+
+    #[test]
+    fn plans_of_later_releases_are_refused_before_anything_else_is_read() {
         let mut later: Value = serde_json::from_str(FORMAT_2).unwrap();
         later["items"] = "something else".into();
         assert!(matches!(read(&later.to_string()), Err(PlanError::Unreadable { .. })));

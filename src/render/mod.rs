@@ -2,6 +2,7 @@
 
 pub mod live;
 pub mod overview;
+pub mod policy;
 pub mod progress;
 pub mod report;
 pub mod say;

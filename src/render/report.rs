@@ -62,7 +62,8 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
         );
     }
     lines.push(summary(report));
-    let is_explained = matches!(report.outcome, None | Some(Outcome::Succeeded | Outcome::TasksFailed));
+    let is_explained = report.max_failures.is_none()
+        && matches!(report.outcome, None | Some(Outcome::Succeeded | Outcome::TasksFailed));
     if let Some(reason) = report.reason.as_ref().filter(|_| !is_explained) {
         lines.push(format!("why:     {reason}"));
     }
@@ -194,6 +195,11 @@ fn task_lines(lines: &mut Vec<String>, task: &TaskResult, width: usize) {
     if let Some(seconds) = task.seconds {
         let _ = write!(line, "  {}", length((seconds * 1000.0) as u64));
     }
+    if task.verdict == Some(Verdict::Succeeded)
+        && let Some(code) = task.exit_code.filter(|code| *code != 0)
+    {
+        let _ = write!(line, "  exit code {code}");
+    }
     if task.retries > 0 {
         let _ = write!(line, "  {} retries", task.retries);
     }
@@ -254,6 +260,7 @@ mod tests {
             delivered_bytes: 0,
             replaced: 0,
             beside: 0,
+            max_failures: None,
         }
     }
 

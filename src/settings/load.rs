@@ -426,6 +426,7 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
                 "a string" => "a text in quotes",
                 "u32" | "u16" => "a whole number, not negative",
                 "i32" => "a whole number",
+                "f64" => "a number",
                 "a sequence" => "a list, in [ and ]",
                 "a map" => "a table",
                 "a boolean" => "true or false",

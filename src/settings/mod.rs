@@ -4,12 +4,14 @@
 mod length;
 mod load;
 mod problems;
+mod retry;
 mod sections;
 mod slot_count;
 
 pub use length::{Length, Size};
 pub use load::{DEFAULTS, Lines, Loaded, in_code, load};
 pub use problems::{Located, Problem, Problems, nearest as nearest_of};
+pub use retry::{MaxFailures, RetryCause};
 
 pub use sections::*;
 pub use slot_count::SlotCount;

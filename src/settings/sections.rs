@@ -1,6 +1,6 @@
 //! The sections of a run file. Defaults stand in `config/default.toml`, nowhere else.
 
-use super::{Length, Size, SlotCount};
+use super::{Length, MaxFailures, RetryCause, Size, SlotCount};
 use dropmill_azure_wire::secret::Secret;
 use dropmill_lifecycle::plan::{Existing, Layout};
 use schemars::JsonSchema;
@@ -51,6 +51,8 @@ sections! {
         pub name: String,
         /// Longest time of the whole run.
         pub deadline: Length,
+        /// Number of failed tasks, or share of all tasks such as "5%", at which no more tasks are started.
+        pub max_failures: Option<MaxFailures>,
         /// Longest times of its stages.
         pub deadlines: Deadlines,
     }
@@ -173,8 +175,12 @@ sections! {
         pub shell: Option<String>,
         /// Glob patterns of output files to download.
         pub outputs: Vec<String>,
-        /// Attempts after the first when a task exits with another code than 0.
+        /// Exit codes that are a success.
+        pub success_codes: Vec<i32>,
+        /// Attempts after the first when a task fails; short for `retry.max`.
         pub max_retries: u16,
+        /// When a failed task is tried again.
+        pub retry: Retry,
         /// Longest time of one attempt.
         pub timeout: Option<Length>,
         /// Environment variables of the task.
@@ -190,6 +196,22 @@ sections! {
         /// Environment variables of the task with secret values, and where the values come from.
         #[serde(default)]
         pub secret_env: BTreeMap<String, KeySource>,
+    }
+
+    /// When a failed task is tried again.
+    pub struct Retry {
+        /// Attempts after the first.
+        pub max: u16,
+        /// Causes after which a task is tried again: exit codes and words.
+        pub on: Vec<RetryCause>,
+        /// Causes after which it is not.
+        pub not_on: Vec<RetryCause>,
+        /// Time between the first attempt and the second.
+        pub delay: Length,
+        /// Factor by which that time grows with each attempt.
+        pub factor: f64,
+        /// Longest time between two attempts.
+        pub max_delay: Length,
     }
 
     /// Where results are delivered.

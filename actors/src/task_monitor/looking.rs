@@ -50,8 +50,10 @@ impl TaskMonitor {
             return;
         }
         let now = self.record.clock().elapsed();
-        let look = self.schedule.begin(now, self.ending);
+        // A task that is held back is in no list but the whole one.
+        let look = self.schedule.begin(now, self.ending || self.held);
         let filter = self.schedule.filter(look, now);
+        let held = self.held;
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         if look == PollQuery::Count {
             let call = async move { batch.task_counts(&job).await };
@@ -66,7 +68,7 @@ impl TaskMonitor {
             async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
         ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
             monitor.schedule.in_flight = false;
-            monitor.seen(look, outcome, ctx);
+            monitor.seen(look, held, outcome, ctx);
             monitor.plan_look(ctx);
         }));
     }
@@ -100,6 +102,7 @@ impl TaskMonitor {
     pub(super) fn seen(
         &mut self,
         look: PollQuery,
+        held: bool,
         outcome: Result<Vec<wire::TaskStatus>, BatchError>,
         ctx: &mut Context<Self>,
     ) {
@@ -108,6 +111,8 @@ impl TaskMonitor {
             Ok(listed) => listed,
             Err(error) => return self.look_failed(look, &error, ctx),
         };
+        // Only what was asked for after the job was held says that a task waits for ever.
+        let held = look == PollQuery::All && held;
         let mut news = false;
         let mut missing: Option<Vec<bool>> = (look == PollQuery::All).then(|| vec![true; self.tasks.len()]);
         for status in listed {
@@ -115,12 +120,17 @@ impl TaskMonitor {
             if let Some(missing) = &mut missing {
                 missing[index as usize] = false;
             }
+            let waits = status.state == wire::TaskState::Active;
             news |= self.seen_one(index, status, ctx);
+            if held && waits {
+                self.happened(index, TaskEvent::HeldBack, ctx);
+            }
         }
         for (index, missing) in missing.into_iter().flatten().enumerate() {
             if missing && self.tasks[index].state.is_watched() && !self.ending {
                 self.tasks[index].submitted = false;
-                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
+                let event = if held { TaskEvent::HeldBack } else { TaskEvent::Vanished };
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), event, ctx);
             }
         }
         self.schedule.made(now, news);
@@ -139,6 +149,7 @@ impl TaskMonitor {
 
     /// Processes the status of one task; returns whether it is new.
     fn seen_one(&mut self, index: u32, status: wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
+        let requeued = self.requeued(index, &status, ctx);
         let state = &self.tasks[index as usize].state;
         match status.state {
             wire::TaskState::Completed => {
@@ -152,7 +163,7 @@ impl TaskMonitor {
                 }
                 self.submitted(index, false);
                 let attempt = self.tasks[index as usize].attempt();
-                let (mut details, ending) = ending_of(status);
+                let (mut details, ending) = ending_of(status, &self.plan.job.success_codes);
                 details.retries += attempt - 1;
                 // A previous process may have recorded it.
                 if self.tasks[index as usize].ended.as_ref() != Some(&details) {
@@ -167,19 +178,36 @@ impl TaskMonitor {
                 let news = matches!(state, TaskState::Queued { .. } | TaskState::Recovered { .. });
                 if news {
                     self.submitted(index, false);
+                    let started = status.execution_info.as_ref().and_then(|info| info.start_time);
                     let node = status.node_info.and_then(|info| info.node_id).map(String::from);
-                    self.note(index, EventKind::TaskRunning { node });
+                    self.note(index, EventKind::TaskRunning { node, started });
                 }
                 self.happened(index, TaskEvent::SeenRunning, ctx);
-                news
+                news || requeued
             }
             wire::TaskState::Active | wire::TaskState::Preparing => {
                 let news = matches!(state, TaskState::Running { .. });
                 self.happened(index, TaskEvent::SeenActive, ctx);
-                news
+                news || requeued
             }
             wire::TaskState::Other(_) => false,
         }
+    }
+
+    /// Whether the service was seen to have queued the latest attempt again since it was last seen.
+    fn requeued(&mut self, index: u32, status: &wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
+        let task = &mut self.tasks[index as usize];
+        let requeues = status.execution_info.as_ref().map_or(0, |info| info.requeue_count);
+        let requeues = u32::try_from(requeues).unwrap_or_default();
+        if requeues <= task.requeues || !task.state.is_watched() {
+            return false;
+        }
+        task.requeues = requeues;
+        self.note(index, EventKind::TaskRequeued { requeues });
+        if status.state != wire::TaskState::Completed {
+            self.happened(index, TaskEvent::NodeLost, ctx);
+        }
+        true
     }
 
     pub(super) fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
@@ -196,7 +224,7 @@ impl TaskMonitor {
 }
 
 /// Returns the end of a task from its status, for the record and for the state machine.
-fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
+fn ending_of(status: wire::TaskStatus, success_codes: &[i32]) -> (TaskEnding, Ending) {
     let info = status.execution_info.unwrap_or_default();
     let failure = info
         .failure_info
@@ -218,6 +246,6 @@ fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
         retries: u32::try_from(info.retry_count).unwrap_or_default(),
         requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
     };
-    let ending = recorded_ending(&details);
+    let ending = recorded_ending(&details, success_codes);
     (details, ending)
 }

@@ -8,7 +8,13 @@ use dropmill_lifecycle::{
 };
 
 /// Returns the state of a task when the process starts.
-pub fn recall(past: Option<&RecoveredTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
+pub fn recall(
+    past: Option<&RecoveredTask>,
+    run_ends: bool,
+    now: Elapsed,
+    limits: &TaskLimits,
+    success_codes: &[i32],
+) -> Task {
     let mut task = Task::fresh();
     let asked = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
     // At the end of a run, the service is asked to terminate the job, not each task.
@@ -16,14 +22,24 @@ pub fn recall(past: Option<&RecoveredTask>, run_ends: bool, now: Elapsed, limits
     let stopped = asked.or((run_ends && ended_by_us).then_some(StopReason::RunEnds));
     task.state = match past {
         Some(RecoveredTask { closed: Some(_), .. }) => TaskState::Closed,
+        // What failed and was to be tried again is unfinished if the run ends: a poll finds it, and closes it.
+        Some(RecoveredTask { again_at: Some(_), .. }) if run_ends => {
+            stopping(Some(StopReason::RunEnds), now, limits)
+        }
+        Some(RecoveredTask { again_at: Some((cause, again_at)), .. }) => TaskState::AwaitingRetry {
+            attempt: past.map_or(1, RecoveredTask::attempt),
+            cause: cause.clone(),
+            again_at: Elapsed(*again_at),
+        },
         // A poll finds its end again, and closes it.
         Some(RecoveredTask { ended: Some(ended), delivered: None, .. })
-            if !ended.success && stopped.is_some_and(|why| !why.is_failure()) =>
+            if !recorded_ending(ended, success_codes).success
+                && stopped.is_some_and(|why| !why.is_failure()) =>
         {
             stopping(stopped, now, limits)
         }
         Some(RecoveredTask { ended: Some(ended), delivered, .. }) if delivered.is_some() || run_ends => {
-            TaskState::Collecting { ending: recorded_ending(ended), stopped }
+            TaskState::Collecting { ending: recorded_ending(ended, success_codes), stopped }
         }
         Some(RecoveredTask { ended: None, .. }) if stopped.is_some_and(|why| why != StopReason::RunEnds) => {
             stopping(stopped, now, limits)
@@ -36,7 +52,7 @@ pub fn recall(past: Option<&RecoveredTask>, run_ends: bool, now: Elapsed, limits
     };
     if let Some(past) = past {
         (task.ended, task.cause, task.submitted) = (past.ended.clone(), past.cause, past.submitted);
-        task.retries = past.retries;
+        (task.retries, task.requeues) = (past.retries, past.requeues);
     }
     task
 }
@@ -48,12 +64,14 @@ fn stopping(why: Option<StopReason>, now: Elapsed, limits: &TaskLimits) -> TaskS
 }
 
 /// Returns the recorded end of a task for its state machine.
-pub fn recorded_ending(recorded: &TaskEnding) -> Ending {
+pub fn recorded_ending(recorded: &TaskEnding, success_codes: &[i32]) -> Ending {
     let failure = recorded
         .failure_code
         .clone()
         .map(|code| (code, recorded.failure_message.clone().unwrap_or_default()));
     let started = recorded.started.is_some() || recorded.exit_code.is_some();
     let by_request = recorded.was_ended();
-    Ending { success: recorded.success, started, by_request, exit_code: recorded.exit_code, failure }
+    let failure_code = recorded.failure_code.as_deref();
+    let success = Ending::is_success(recorded.success, recorded.exit_code, failure_code, success_codes);
+    Ending { success, started, by_request, exit_code: recorded.exit_code, failure }
 }

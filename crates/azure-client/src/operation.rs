@@ -67,6 +67,7 @@ operations! {
     CreateJob Batch Once "create job",
     GetJob Batch Reads "get job",
     PatchJob Batch Repeatable "patch job",
+    DisableJob Batch Repeatable "disable job",
     TerminateJob Batch Once "terminate job",
     DeleteJob Batch Repeatable "delete job",
     ListJobs Batch Reads "list jobs",

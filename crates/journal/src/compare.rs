@@ -180,7 +180,7 @@ mod tests {
             said.push((life(), cause, EventKind::TaskSubmitted { adopted: false }));
             let submitted = said.len() as u64;
             said.push((format!("node/{node}"), Some(1), EventKind::NodeChanged { state: "idle".into() }));
-            said.push((life(), None, EventKind::TaskRunning { node: Some((*node).into()) }));
+            said.push((life(), None, EventKind::TaskRunning { node: Some((*node).into()), started: None }));
             said.push((life(), Some(submitted), ended(node, *exit_code)));
             let verdict = if *exit_code == 0 { Verdict::Succeeded } else { Verdict::Failed };
             said.push((

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the event contract.
-pub const VERSION: &str = "1.2";
+pub const VERSION: &str = "1.3";
 
 /// An event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +133,9 @@ pub enum EventKind {
         spot_nodes: u32,
         /// Whether it existed already, with the fingerprint of this run.
         adopted: bool,
+        /// Task slots of one node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slots_per_node: Option<u32>,
     },
     /// A node changed its state.
     NodeChanged {
@@ -179,6 +182,15 @@ pub enum EventKind {
     TaskRunning {
         /// Node that runs the task, if known.
         node: Option<String>,
+        /// When it began to run, as the service reports it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        started: Option<Timestamp>,
+    },
+    /// A poll showed that the service queued the task again by itself, because its node was lost.
+    TaskRequeued {
+        /// How often the service did so with this attempt.
+        requeues: u32,
     },
     /// The service was asked to terminate the task.
     TaskTerminateAsked {
@@ -187,6 +199,22 @@ pub enum EventKind {
     },
     /// The service reports that the task has ended.
     TaskEnded(TaskEnding),
+    /// An attempt at the task failed.
+    TaskAttemptFailed {
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// The word for the cause: `exit_code`, `timeout`, `node_lost`, `inputs`, `outputs`, `environment`.
+        reason: String,
+        /// Why it failed, in one line.
+        cause: String,
+        /// Milliseconds until another attempt begins; left out if none follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+        /// When another attempt begins; left out if none follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        again_at: Option<Timestamp>,
+    },
     /// An attempt failed, and another follows in an empty folder. Later events of the task are about the new
     /// attempt.
     TaskRetried {
@@ -231,6 +259,15 @@ pub enum EventKind {
         /// `delivery`, `cleanup`.
         which: String,
     },
+    /// So many tasks failed that no more are started (`run.max_failures`). Tasks that run may end.
+    MaxFailuresReached {
+        /// Tasks that failed.
+        failed: u64,
+        /// The number at which no more are started.
+        limit: u64,
+    },
+    /// The job starts no more tasks; those that run may end.
+    JobDisabled {},
     /// The run was asked to end: unfinished tasks are terminated, finished results are downloaded, then the
     /// cleanup follows.
     EndAsked {

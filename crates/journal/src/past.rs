@@ -33,6 +33,8 @@ pub struct RecoveredRun {
     pub tasks: BTreeMap<String, RecoveredTask>,
     /// Reason why the run was asked to end, if it was.
     pub ending: Option<EndReason>,
+    /// Whether so many tasks failed that no more are started.
+    pub max_failures_reached: bool,
     /// Outcome of the run, if it has ended: then nothing is left to resume.
     pub ended: Option<Outcome>,
 }
@@ -52,6 +54,10 @@ pub struct RecoveredTask {
     pub terminated: Option<String>,
     /// What the service reported about its end.
     pub ended: Option<TaskEnding>,
+    /// How often the service was seen to queue the latest attempt again.
+    pub requeues: u32,
+    /// Why the latest attempt failed, in one line, and when another begins, in milliseconds since the run began.
+    pub again_at: Option<(String, u64)>,
     /// Delivered files of the task.
     pub delivered: Option<Vec<DeliveredFile>>,
     /// Final result of the task.
@@ -136,6 +142,7 @@ impl RecoveredRun {
             EventKind::PoolDeleted {} => self.pool = None,
             EventKind::JobCreated { .. } => self.job = Some(event.seq),
             EventKind::JobDeleted {} => self.job = None,
+            EventKind::MaxFailuresReached { .. } => self.max_failures_reached = true,
             EventKind::EndAsked { reason, .. } => self.ending = Some(*reason),
             EventKind::RunEnded { outcome, .. } => self.ended = Some(*outcome),
             _ => {
@@ -160,9 +167,14 @@ impl RecoveredTask {
             EventKind::TaskSubmitted { .. } => self.submitted = true,
             EventKind::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
             EventKind::TaskEnded(ending) => self.ended = Some(ending.clone()),
+            EventKind::TaskRequeued { requeues } => self.requeues = *requeues,
+            EventKind::TaskAttemptFailed { cause, after_ms, .. } => {
+                self.again_at = after_ms.map(|after_ms| (cause.clone(), event.elapsed_ms + after_ms));
+            }
             EventKind::TaskRetried { attempt, .. } => {
                 self.retries = attempt.saturating_sub(1);
                 (self.submitted, self.terminated, self.ended) = (false, None, None);
+                (self.requeues, self.again_at) = (0, None);
             }
             EventKind::OutputDelivered { files, folder, .. } => {
                 self.delivered = Some(files.clone());
@@ -214,7 +226,10 @@ mod tests {
     fn created_resources_are_known_until_they_are_deleted() {
         let made = [
             ("container/c", EventKind::ContainerReady {}),
-            ("pool", EventKind::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false }),
+            (
+                "pool",
+                EventKind::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false, slots_per_node: Some(4) },
+            ),
             ("job", EventKind::JobCreated { adopted: false }),
         ];
         let past = fold(&made);
@@ -236,6 +251,16 @@ mod tests {
             ("task/a", EventKind::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
             ("task/a", EventKind::TaskSubmitted { adopted: false }),
             ("task/a", EventKind::TaskEnded(ending())),
+            (
+                "task/a",
+                EventKind::TaskAttemptFailed {
+                    attempt: 1,
+                    reason: "exit_code".into(),
+                    cause: "exit code 7".into(),
+                    after_ms: Some(1000),
+                    again_at: None,
+                },
+            ),
             ("task/a", EventKind::TaskRetried { attempt: 2, cause: "exit code 7".into() }),
             ("task/a", EventKind::TaskSubmitted { adopted: false }),
             ("task/a", EventKind::TaskEnded(ending())),
@@ -245,7 +270,13 @@ mod tests {
             (a.attempt(), a.uploaded, a.submitted, a.ended.is_some())
         };
         assert_eq!(facts(&fold(&said[..3])), (1, Some(7), true, true));
-        assert_eq!(facts(&fold(&said[..4])), (2, Some(7), false, false));
+        // The fourth event was recorded 30 ms after the run began.
+        let again_at = |past: &RecoveredRun| past.tasks["a"].again_at.clone();
+        assert_eq!(again_at(&fold(&said[..3])), None);
+        assert_eq!(again_at(&fold(&said[..4])), Some(("exit code 7".into(), 1030)));
+        assert_eq!(again_at(&fold(&said[..5])), None);
+        assert_eq!(facts(&fold(&said[..4])), (1, Some(7), true, true));
+        assert_eq!(facts(&fold(&said[..5])), (2, Some(7), false, false));
         assert_eq!(facts(&fold(&said)), (2, Some(7), true, true));
     }
 

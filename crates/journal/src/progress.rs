@@ -34,6 +34,10 @@ pub struct Progress {
     /// The last request that failed and will be retried, unless there was progress since.
     trouble: Option<String>,
     ending: Option<String>,
+    /// Tasks of which another attempt follows after a delay, and the time at which it does, in milliseconds since the first event.
+    awaiting: BTreeMap<Subject, u64>,
+    /// Why no more tasks are started.
+    held: Option<String>,
     cleaning: bool,
     over: bool,
 }
@@ -75,7 +79,14 @@ impl Progress {
                 self.running_tasks.remove(&event.subject);
                 self.ended += 1;
             }
+            EventKind::TaskAttemptFailed { after_ms: Some(after_ms), .. } if *after_ms > 0 => {
+                self.awaiting.insert(event.subject.clone(), event.elapsed_ms + after_ms);
+            }
+            EventKind::MaxFailuresReached { failed, limit } => {
+                self.held = Some(format!("{failed} tasks failed, and run.max_failures is {limit}"));
+            }
             EventKind::TaskRetried { .. } => {
+                self.awaiting.remove(&event.subject);
                 self.submitted = self.submitted.saturating_sub(1);
                 self.ended = self.ended.saturating_sub(1);
             }
@@ -83,6 +94,7 @@ impl Progress {
                 self.delivered_bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             }
             EventKind::TaskClosed { verdict, .. } => {
+                self.awaiting.remove(&event.subject);
                 self.running_tasks.remove(&event.subject);
                 match verdict {
                     Verdict::Succeeded => self.succeeded += 1,
@@ -98,6 +110,11 @@ impl Progress {
             _ => {}
         }
         self.running = self.running_tasks.len() as u64;
+    }
+
+    /// Returns when the next attempt at a failed task begins, in milliseconds since the first event.
+    pub fn next_retry_ms(&self) -> Option<u64> {
+        self.awaiting.values().min().copied()
     }
 
     /// Returns the number of closed tasks.
@@ -149,10 +166,25 @@ impl Progress {
                     )
                 }
             },
+            "working" if self.running > 0 && self.held.is_some() => format!(
+                "waiting for {} running tasks to end: {}",
+                self.running,
+                self.held.as_deref().unwrap_or_default()
+            ),
             "working" if self.running > 0 => format!("waiting for {} running tasks", self.running),
             // Short tasks are not seen running one by one.
             "working" if self.nodes_running() > 0 => {
                 format!("waiting for tasks on {} busy nodes", self.nodes_running())
+            }
+            "working"
+                if let Some(due) = self.next_retry_ms()
+                    && self.submitted <= self.ended =>
+            {
+                format!(
+                    "waiting to retry {} failed tasks, the next {} s after the start of the run",
+                    self.awaiting.len(),
+                    due.div_ceil(1000)
+                )
             }
             "working" if self.ended > self.closed() => "waiting for results to download".into(),
             "working" if self.submitted > self.ended => "waiting for a free node".into(),
@@ -179,5 +211,59 @@ impl Progress {
         let since = self.elapsed_ms.checked_sub(self.ready_ms?)?;
         let (done, left) = (self.closed(), self.total.saturating_sub(self.closed()));
         (since * left).checked_div(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::TaskEnding;
+
+    fn progress(said: &[(&str, u64, EventKind)]) -> Progress {
+        let mut progress = Progress::default();
+        for (at, (subject, elapsed_ms, kind)) in said.iter().enumerate() {
+            progress.apply(&Event {
+                seq: at as u64 + 1,
+                at: jiff::Timestamp::UNIX_EPOCH,
+                elapsed_ms: *elapsed_ms,
+                run: "lines-1".into(),
+                actor: "somebody".into(),
+                subject: (*subject).into(),
+                cause: None,
+                kind: kind.clone(),
+            });
+        }
+        progress
+    }
+
+    #[test]
+    fn a_run_says_that_it_waits_for_the_next_attempt_and_that_no_more_tasks_are_started() {
+        let failed = |after_ms| EventKind::TaskAttemptFailed {
+            attempt: 1,
+            reason: "exit_code".into(),
+            cause: "exit code 75".into(),
+            after_ms,
+            again_at: None,
+        };
+        let mut said = vec![
+            ("pool", 0, EventKind::PoolReady { nodes: 1 }),
+            ("task/a", 0, EventKind::TaskSubmitted { adopted: false }),
+            ("task/a", 1000, EventKind::TaskEnded(TaskEnding::default())),
+            ("task/a", 1000, failed(Some(30_000))),
+        ];
+        let waits = |said: &[(&str, u64, EventKind)]| progress(said).waiting_for().unwrap_or_default();
+        assert_eq!(
+            waits(&said),
+            "waits to try 1 failed tasks again, the next 31 s after the start of the run"
+        );
+        said.push(("task/a", 31_000, EventKind::TaskRetried { attempt: 2, cause: "exit code 75".into() }));
+        said.push(("task/a", 31_000, EventKind::TaskSubmitted { adopted: false }));
+        assert_eq!(waits(&said), "waits for a node to take the next task");
+        said.push(("task/a", 32_000, EventKind::TaskRunning { node: None, started: None }));
+        said.push(("run", 32_000, EventKind::MaxFailuresReached { failed: 5, limit: 5 }));
+        assert_eq!(
+            waits(&said),
+            "waits for 1 running tasks to end: 5 tasks failed, and run.max_failures is 5"
+        );
     }
 }

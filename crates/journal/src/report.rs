@@ -46,6 +46,9 @@ pub struct Report {
     /// [`TaskResult::beside`].
     #[serde(default)]
     pub beside: u64,
+    /// The number of failed tasks at which no more were started, if it was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u64>,
 }
 
 /// Numbers of tasks by verdict.
@@ -136,6 +139,7 @@ pub struct ReportFold {
     delivered_bytes: u64,
     replaced: u64,
     beside: u64,
+    max_failures: Option<u64>,
 }
 
 /// Failures of start tasks: what failed, and on which nodes. Equal failures on many nodes are one line.
@@ -240,6 +244,7 @@ impl ReportFold {
                 self.start_tasks.add(node, format!("{exit}{reason}; its stderr: {said}"));
             }
             EventKind::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
+            EventKind::MaxFailuresReached { limit, .. } => self.max_failures = Some(*limit),
             EventKind::LeftBehind { reason } => {
                 self.left_behind.push(Left { what: event.subject.to_string(), reason: reason.clone() });
             }
@@ -259,9 +264,12 @@ impl ReportFold {
             | EventKind::JobCreated { .. }
             | EventKind::TaskSubmitted { .. }
             | EventKind::TaskRunning { .. }
+            | EventKind::TaskRequeued { .. }
+            | EventKind::TaskAttemptFailed { .. }
             | EventKind::TaskRetried { .. }
             | EventKind::TaskTerminateAsked { .. }
             | EventKind::DeadlinePassed { .. }
+            | EventKind::JobDisabled {}
             | EventKind::JobTerminated { .. }
             | EventKind::JobDeleted {}
             | EventKind::PoolDeleted {}
@@ -304,6 +312,7 @@ impl ReportFold {
             delivered_bytes: self.delivered_bytes,
             replaced: self.replaced,
             beside: self.beside,
+            max_failures: self.max_failures,
         }
     }
 }

@@ -192,7 +192,7 @@ impl TaskRow {
                 self.submitted_ms = now;
                 self.state = TaskState::Queued;
             }
-            EventKind::TaskRunning { node } => {
+            EventKind::TaskRunning { node, .. } => {
                 self.started_ms = now;
                 self.node.clone_from(node);
                 self.state = TaskState::Running;
@@ -210,6 +210,11 @@ impl TaskRow {
                     let since = self.submitted_ms.unwrap_or(0);
                     self.started_ms = Some(event.elapsed_ms.saturating_sub(ran).max(since));
                 }
+            }
+            // Until its next attempt begins, it is where it was before the first.
+            EventKind::TaskAttemptFailed { cause, after_ms: Some(_), .. } => {
+                self.state = TaskState::Uploaded;
+                self.cause = Some(cause.clone());
             }
             EventKind::TaskRetried { attempt, cause } => {
                 *self = Self {
@@ -283,7 +288,7 @@ mod tests {
         let steps = [
             (uploaded("d/a.txt"), TaskState::Uploaded),
             (EventKind::TaskSubmitted { adopted: false }, TaskState::Queued),
-            (EventKind::TaskRunning { node: Some("n1".into()) }, TaskState::Running),
+            (EventKind::TaskRunning { node: Some("n1".into()), started: None }, TaskState::Running),
             (EventKind::TaskEnded(ending.clone()), TaskState::Delivering),
             (EventKind::TaskRetried { attempt: 2, cause: "exit code 2".into() }, TaskState::Uploaded),
             (EventKind::TaskSubmitted { adopted: false }, TaskState::Queued),

@@ -12,6 +12,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    time::Duration,
 };
 
 /// Number of examples that are named for a group of equal subjects.
@@ -151,7 +152,14 @@ fn short(life: &str) -> &str {
 
 /// Returns whether an event does not depend on the time of polling, so that equivalent runs have it.
 fn is_stable(event: &Event) -> bool {
-    !matches!(event.kind, EventKind::NodeChanged { .. } | EventKind::TaskRunning { .. })
+    match &event.kind {
+        EventKind::NodeChanged { .. } | EventKind::TaskRunning { .. } | EventKind::TaskRequeued { .. } => {
+            false
+        }
+        // The events around it show an attempt that failed for good, or is repeated at once.
+        EventKind::TaskAttemptFailed { after_ms, .. } => after_ms.is_some_and(|after_ms| after_ms > 0),
+        _ => true,
+    }
 }
 
 /// Returns the events by subject: the run first, then its resources in the order in which they are needed.
@@ -191,7 +199,7 @@ impl Names {
                 nodes.insert(node.to_owned());
             }
             match &event.kind {
-                EventKind::TaskRunning { node: Some(node) } => {
+                EventKind::TaskRunning { node: Some(node), .. } => {
                     nodes.insert(node.clone());
                 }
                 EventKind::TaskEnded(ending) => nodes.extend(ending.node.clone()),
@@ -249,7 +257,7 @@ impl Names {
                 true => format!("retrying {what} (try {attempt} failed: {error}; rest {after_ms} ms)"),
                 false => format!("retrying {what}"),
             },
-            EventKind::PoolCreated { nodes, spot_nodes, adopted } => {
+            EventKind::PoolCreated { nodes, spot_nodes, adopted, .. } => {
                 format!("created{} ({nodes} nodes, {spot_nodes} spot)", there(*adopted))
             }
             EventKind::NodeChanged { state } => state.clone(),
@@ -261,7 +269,7 @@ impl Names {
             EventKind::Degraded { reason } => format!("degraded ({reason})"),
             EventKind::JobCreated { adopted } => format!("created{}", there(*adopted)),
             EventKind::TaskSubmitted { adopted } => format!("submitted{}", there(*adopted)),
-            EventKind::TaskRunning { node } => {
+            EventKind::TaskRunning { node, .. } => {
                 format!("running on {}", node.as_deref().map_or("a node", |node| self.node(node)))
             }
             EventKind::TaskTerminateAsked { reason } => format!("asked to end ({reason})"),
@@ -281,6 +289,18 @@ impl Names {
                 }
                 line + ")"
             }
+            EventKind::TaskRequeued { requeues } => format!("queued again (for the {requeues}. time)"),
+            EventKind::TaskAttemptFailed { attempt, reason, cause, after_ms, .. } => {
+                let next = match after_ms {
+                    None => "the last".into(),
+                    Some(0) => "again at once".into(),
+                    Some(after_ms) => {
+                        format!("again after {} s", Duration::from_millis(*after_ms).as_secs_f64())
+                    }
+                };
+                let text = format!("attempt {attempt} failed ({reason}, {next})");
+                if whole { format!("{text}: {cause}") } else { text }
+            }
             EventKind::TaskRetried { attempt, cause } => format!("attempt {attempt} follows: {cause}"),
             EventKind::OutputDelivered { folder, files, .. } => {
                 let names: Vec<_> =
@@ -297,6 +317,10 @@ impl Names {
                 cause.as_ref().map_or(verdict.into(), |cause| format!("{verdict}: {cause}"))
             }
             EventKind::DeadlinePassed { which } => format!("deadline passed: {which}"),
+            EventKind::MaxFailuresReached { failed, limit } => {
+                format!("max_failures reached ({failed} tasks failed, the limit is {limit})")
+            }
+            EventKind::JobDisabled {} => "disabled".into(),
             EventKind::EndAsked { reason, detail } => format!("end asked: {reason:?} ({detail})"),
             EventKind::JobTerminated { reason } => format!("terminated ({reason})"),
             EventKind::JobDeleted {} | EventKind::PoolDeleted {} | EventKind::ContainerDeleted {} => {

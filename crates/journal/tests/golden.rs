@@ -190,7 +190,7 @@ fn sample(schema: &Value, definitions: &Value) -> Value {
         Some("object") => {
             let fields = schema["properties"].as_object().cloned().unwrap_or_default();
             let filled = fields.iter().map(|(name, of)| match name.as_str() {
-                "started" | "ended" => (name.clone(), json!("2026-11-28T10:00:00Z")),
+                "started" | "ended" | "again_at" => (name.clone(), json!("2026-11-28T10:00:00Z")),
                 _ => (name.clone(), sample(of, definitions)),
             });
             Value::Object(filled.collect())

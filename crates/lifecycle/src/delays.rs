@@ -16,7 +16,30 @@ pub struct Delays {
 /// Longest delay of retries that only a deadline ends.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// More steps than these are not written down: the last is repeated.
+const MOST_STEPS: usize = 64;
+
 impl Delays {
+    /// Returns delays that begin with `first` and grow by `factor`, at least 1, up to `longest`, again and again.
+    pub fn growing(first: Duration, factor: f64, longest: Duration) -> Self {
+        let (mut steps, mut next) = (vec![], first.min(longest).as_secs_f64());
+        while steps.len() < MOST_STEPS {
+            // Whole milliseconds, as all moments of a run are.
+            let step = Duration::from_millis((next * 1000.0).round() as u64).min(longest);
+            if steps.last() == Some(&step) {
+                break;
+            }
+            steps.push(step);
+            next = (next * factor.max(1.0)).min(longest.as_secs_f64());
+        }
+        Self { steps, for_ever: true }
+    }
+
+    /// Returns the longest of the delays.
+    pub fn longest(&self) -> Duration {
+        self.steps.iter().max().copied().unwrap_or_default()
+    }
+
     /// Returns the same delays, then doubling up to 30 s, without end: for retries that only a deadline ends.
     pub fn until_deadline(&self) -> Self {
         let mut steps = self.steps.clone();
@@ -70,7 +93,24 @@ mod tests {
     }
 
     #[test]
-    fn retries_until_a_deadline_have_growing_delays_without_end() {
+    fn growing_delays_stop_growing_at_the_longest() {
+        let seconds = |first, factor, longest| {
+            let delays = Delays::growing(Duration::from_secs(first), factor, Duration::from_secs(longest));
+            (1..=6).filter_map(|attempt| delays.after(attempt, None)).map(|step| step.as_secs_f64()).collect()
+        };
+        let check = |found: Vec<f64>, expected: [f64; 6]| assert_eq!(found, expected);
+        check(seconds(10, 2.0, 60), [10.0, 20.0, 40.0, 60.0, 60.0, 60.0]);
+        check(seconds(10, 1.5, 3600), [10.0, 15.0, 22.5, 33.75, 50.625, 75.938]);
+        check(seconds(10, 1.0, 60), [10.0; 6]);
+        check(seconds(10, 0.1, 60), [10.0; 6]);
+        check(seconds(0, 2.0, 60), [0.0; 6]);
+        check(seconds(90, 2.0, 60), [60.0; 6]);
+        let slow = Delays::growing(Duration::from_secs(1), 1.001, Duration::from_secs(3600));
+        assert!(slow.steps.len() <= MOST_STEPS);
+    }
+
+    #[test]
+    fn what_a_deadline_ends_rests_longer_and_longer_and_never_runs_out_of_tries() {
         let seconds = |steps: &[u64]| Delays {
             steps: steps.iter().map(|step| Duration::from_secs(*step)).collect(),
             for_ever: false,

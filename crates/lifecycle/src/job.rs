@@ -41,6 +41,15 @@ pub enum JobState {
     },
     /// It ends on its own after its last task.
     Sealed,
+    /// A request to start no more tasks is being made; running tasks go on.
+    Holding {
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// When to try again; none while a call is on its way.
+        again_at: Option<Elapsed>,
+    },
+    /// It starts no more tasks, and accepts none.
+    Held,
     /// It was never created: the service rejected it, or the run ended first. There is nothing to delete.
     NeverCreated,
     /// Not usable, and the run was notified; it may exist all the same.
@@ -90,6 +99,12 @@ pub enum JobEvent {
     SealSucceeded,
     /// The request to seal the job failed.
     SealFailed(Failure),
+    /// No more tasks shall start; those that run may go on.
+    HoldAsked,
+    /// It starts no more tasks.
+    HoldSucceeded,
+    /// The request to start no more tasks failed.
+    HoldFailed(Failure),
     /// The run ends before its tasks.
     TerminateAsked(String),
     /// It was terminated, or had ended.
@@ -119,6 +134,8 @@ pub enum JobCommand {
     Create,
     /// Set it to end after its last task.
     Seal,
+    /// Request that it starts no more tasks.
+    Hold,
     /// Terminate it now, with this reason.
     Terminate(String),
     /// Delete the job.
@@ -140,6 +157,8 @@ pub enum JobCommand {
     },
     /// Report that it is not usable.
     ReportLost(Failure),
+    /// Report that it starts no more tasks.
+    ReportHeld,
     /// Report that its termination was requested.
     ReportTerminated,
     /// Report that it is deleted.
@@ -221,8 +240,8 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Creating { attempt: attempt + 1, maybe_applied }, vec![Do::Create])
         }
 
-        (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
-            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by another client");
+        (Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Holding { .. } | Is::Held, On::FoundMissing) => {
+            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by somebody else");
             (Is::Lost, vec![Do::ReportLost(failure)])
         }
 
@@ -246,8 +265,43 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Sealing { attempt: attempt + 1, again_at: None }, vec![Do::Seal])
         }
 
+        // A call that creates it, and may still be on its way, comes first: calls about a job take turns.
         (
-            Is::Recovered | Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. },
+            Is::Recovered
+            | Is::Creating { .. }
+            | Is::Resting { maybe_applied: true, .. }
+            | Is::Open
+            | Is::Sealing { .. }
+            | Is::Sealed,
+            On::HoldAsked,
+        ) => (Is::Holding { attempt: 1, again_at: None }, vec![Do::Hold]),
+        // Without a job there is nothing that could start.
+        (Is::Absent | Is::Resting { maybe_applied: false, .. }, On::HoldAsked) => {
+            (Is::NeverCreated, vec![Do::ReportHeld])
+        }
+        (Is::NeverCreated, On::HoldAsked) => (Is::NeverCreated, vec![Do::ReportHeld]),
+        (Is::Holding { .. }, On::HoldSucceeded) => (Is::Held, vec![Do::ReportHeld]),
+        (Is::Holding { attempt, .. }, On::HoldFailed(failure)) => {
+            match limits.delays.after_failure(attempt, &failure) {
+                Some(rest) => (
+                    Is::Holding { attempt, again_at: Some(now + rest) },
+                    vec![Do::ReportDelay { what: "disable job", attempt, rest, failure }],
+                ),
+                None => (Is::Lost, vec![Do::ReportLost(failure)]),
+            }
+        }
+        (Is::Holding { attempt, again_at: Some(again_at) }, On::TimePassed) if now >= again_at => {
+            (Is::Holding { attempt: attempt + 1, again_at: None }, vec![Do::Hold])
+        }
+
+        (
+            Is::Recovered
+            | Is::Open
+            | Is::Sealing { .. }
+            | Is::Sealed
+            | Is::Holding { .. }
+            | Is::Held
+            | Is::Creating { .. },
             On::TerminateAsked(reason),
         ) => terminate(reason, false, now, limits),
         (Is::Absent | Is::NeverCreated | Is::Resting { maybe_applied: false, .. }, On::TerminateAsked(_)) => {
@@ -290,6 +344,8 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             | Is::Open
             | Is::Sealing { .. }
             | Is::Sealed
+            | Is::Holding { .. }
+            | Is::Held
             | Is::Lost
             | Is::Terminating { .. }
             | Is::Terminated,
@@ -326,6 +382,8 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             | Is::Resting { .. }
             | Is::Open
             | Is::Sealing { .. }
+            | Is::Holding { .. }
+            | Is::Held
             | Is::Lost,
             On::Released,
         ) => terminate("RunEnded".into(), true, now, limits),
@@ -343,13 +401,16 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             | On::CreateFailed(_)
             | On::SealSucceeded
             | On::SealFailed(_)
+            | On::HoldSucceeded
+            | On::HoldFailed(_)
             | On::TerminateSucceeded
             | On::TerminateFailed(_)
             | On::DeleteFailed(_),
         ) => (state, vec![]),
-        (state, On::Wanted | On::AllTasksIn | On::TerminateAsked(_) | On::EndAsked | On::Released) => {
-            (state, vec![])
-        }
+        (
+            state,
+            On::Wanted | On::AllTasksIn | On::HoldAsked | On::TerminateAsked(_) | On::EndAsked | On::Released,
+        ) => (state, vec![]),
     }
 }
 
@@ -368,7 +429,7 @@ impl JobState {
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),
-            Self::Sealing { again_at, .. } => *again_at,
+            Self::Sealing { again_at, .. } | Self::Holding { again_at, .. } => *again_at,
             Self::Terminating { again_at, .. } => *again_at,
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
@@ -377,6 +438,7 @@ impl JobState {
             | Self::Creating { .. }
             | Self::Open
             | Self::Sealed
+            | Self::Held
             | Self::Lost
             | Self::Terminated
             | Self::Gone

@@ -43,6 +43,7 @@
 //! ```
 
 pub mod arrival;
+pub mod attempts;
 pub mod delays;
 pub mod elapsed;
 pub mod failure;

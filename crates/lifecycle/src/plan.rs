@@ -1,8 +1,14 @@
 //! The plan of a run: checked settings, found files, assigned names. Contains no secret.
 
+mod failure_limit;
 mod stored_path;
 
-use crate::delays::Delays;
+pub use failure_limit::FailureLimit;
+
+use crate::{
+    attempts::{CauseWord, RetryCause, RetryPolicy},
+    delays::Delays,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -33,6 +39,9 @@ pub struct RunPlan {
     pub job: JobPlan,
     /// The destination of results.
     pub output: OutputPlan,
+    /// After how many failed tasks no more are started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<FailureLimit>,
     /// What to delete at the end, and when.
     pub cleanup: CleanupPlan,
     /// Deadlines of the stages.
@@ -205,10 +214,55 @@ pub struct JobPlan {
     pub outputs: Vec<String>,
     /// Maximum number of retries of a task that exits with a code other than 0; -1: no limit.
     pub max_retries: i32,
+    /// Exit codes of a task that are a success.
+    #[serde(default = "success_codes", skip_serializing_if = "is_only_zero")]
+    pub success_codes: Vec<i32>,
+    /// After which failures another attempt follows, and when.
+    #[serde(default, skip_serializing_if = "RetryPlan::is_usual")]
+    pub retry: RetryPlan,
     /// `maxWallClockTime` of a task.
     pub task_timeout: Option<Duration>,
     /// Number of slots of a task.
     pub required_slots: u32,
+}
+
+/// After which failures another attempt at a task follows, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPlan {
+    /// Causes after which another attempt follows.
+    pub on: Vec<RetryCause>,
+    /// Causes after which none follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_on: Vec<RetryCause>,
+    /// The delay after the first attempt, the second, …; none: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delays: Option<Delays>,
+}
+
+impl Default for RetryPlan {
+    /// Returns what plans meant that were made before there was a choice: after an exit code that is no success, at once.
+    fn default() -> Self {
+        Self { on: vec![RetryCause::Word(CauseWord::ExitCode)], not_on: vec![], delays: None }
+    }
+}
+
+impl RetryPlan {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl JobPlan {
+    /// Returns which failed attempts at a task are followed by another.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        let RetryPlan { on, not_on, delays } = self.retry.clone();
+        RetryPolicy {
+            max: u32::try_from(self.max_retries).unwrap_or(u32::MAX),
+            on,
+            not_on,
+            delays: delays.unwrap_or(Delays { steps: vec![], for_ever: false }),
+        }
+    }
 }
 
 /// The destination of results.
@@ -327,6 +381,11 @@ pub struct Limits {
 }
 
 impl RunPlan {
+    /// Returns the number of failed tasks at which no more are started.
+    pub fn most_failures(&self) -> Option<u32> {
+        let tasks = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        self.max_failures.filter(|_| !self.open_ended).map(|limit| limit.of(tasks))
+    }
     /// Returns the container of the application's files.
     pub fn app_container(&self) -> String {
         self.shared_application.clone().unwrap_or_else(|| format!("{}-app", self.run))
@@ -368,6 +427,15 @@ pub fn slug(text: &str, longest: usize) -> String {
         }
     }
     slug.trim_end_matches('-').to_owned()
+}
+
+/// What plans meant that were made before there was a choice.
+fn success_codes() -> Vec<i32> {
+    vec![0]
+}
+
+fn is_only_zero(codes: &[i32]) -> bool {
+    *codes == [0]
 }
 
 /// The default of plans without this timeout.

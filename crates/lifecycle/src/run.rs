@@ -169,6 +169,15 @@ pub enum RunCommand {
         /// Details in one line.
         detail: String,
     },
+    /// Report that so many tasks failed that no more are started.
+    ReportMaxFailures {
+        /// Tasks that failed.
+        failed: u32,
+        /// The number at which no more are started.
+        limit: u32,
+    },
+    /// Start no more tasks; those that run may end.
+    HoldTasks,
     /// End every task.
     EndTasks {
         /// Reason for the service.
@@ -210,6 +219,8 @@ pub struct RunLimits {
     pub cleanup: Duration,
     /// What to delete, and when.
     pub policy: CleanupPlan,
+    /// Once so many tasks failed, no more are started.
+    pub max_failures: Option<u32>,
 }
 
 /// A state, and the commands on entering it.
@@ -262,7 +273,9 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         }
         // Its deadline counts from its first process; the time between processes does not count.
         (Is::Fresh, On::Resumed { tally, ending: None, open_ended }) => {
-            work(tally, Elapsed(0) + limits.run, open_ended, now, limits)
+            let nothing_failed = Tally { failed: 0, ..tally };
+            let step = work(tally, Elapsed(0) + limits.run, open_ended, now, limits);
+            holding(nothing_failed, tally, step, limits)
         }
         (Is::Fresh, On::Resumed { tally, ending: Some(reason), .. }) if tally.open == 0 => {
             (Is::Settling { reason, tally }, vec![Do::Settle])
@@ -276,7 +289,8 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         (Is::Fresh, On::CancelAsked(_) | On::Lost(_) | On::ActorLost(_)) => (Is::Fresh, vec![]),
 
         (Is::Working { tally, until, open_ended, .. }, On::TaskClosed { closing, delivered }) => {
-            work(tally.with(closing, delivered), until, open_ended, now, limits)
+            let next = tally.with(closing, delivered);
+            holding(tally, next, work(next, until, open_ended, now, limits), limits)
         }
         (Is::Working { tally, until, open_ended, .. }, On::Progressed) => {
             work(tally, until, open_ended, now, limits)
@@ -394,16 +408,35 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
 
 fn work(tally: Tally, until: Elapsed, open_ended: bool, now: Elapsed, limits: &RunLimits) -> Step {
     if tally.open == 0 && !open_ended {
-        return all_closed(tally);
+        return all_closed(tally, limits);
     }
     let stuck_at = limits.no_progress.filter(|_| tally.open > 0).map(|quiet| now + quiet);
     (RunState::Working { tally, until, stuck_at, open_ended }, vec![])
 }
 
-fn all_closed(tally: Tally) -> Step {
+/// Adds the commands that follow when so many tasks failed that no more are started.
+fn holding(before: Tally, after: Tally, (state, mut commands): Step, limits: &RunLimits) -> Step {
+    if let Some(limit) = limits.max_failures
+        && after.open > 0
+        && (before.failed < limit && after.failed >= limit)
+    {
+        let report = RunCommand::ReportMaxFailures { failed: after.failed, limit };
+        commands.extend([report, RunCommand::HoldTasks]);
+    }
+    (state, commands)
+}
+
+fn all_closed(tally: Tally, limits: &RunLimits) -> Step {
     let reason = EndReason::AllTasksClosed;
-    let reports = RunCommand::ReportEnd { reason, detail: "every task is closed".into() };
-    (RunState::Settling { reason, tally }, vec![reports, RunCommand::Settle])
+    let detail = match limits.max_failures.filter(|limit| tally.failed >= *limit && tally.unfinished > 0) {
+        Some(limit) => format!(
+            "{} tasks failed, and run.max_failures is {limit}: {} tasks were not started",
+            tally.failed, tally.unfinished
+        ),
+        None => "every task is closed".into(),
+    };
+    let report = RunCommand::ReportEnd { reason, detail };
+    (RunState::Settling { reason, tally }, vec![report, RunCommand::Settle])
 }
 
 fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {

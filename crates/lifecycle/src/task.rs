@@ -1,6 +1,16 @@
 //! The state machine of a task, from its input file to its delivered results.
 
-use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
+mod ending;
+
+pub use ending::{Ending, StopReason, Verdict};
+
+use crate::{
+    Code, Elapsed, Failure, FailureKind,
+    attempts::{Cause, RetryPolicy},
+    delays::Delays,
+    machine::Machine,
+};
+use ending::{held_back, may_pass, stopped, verdict};
 use std::time::Duration;
 
 /// The state of a task.
@@ -27,6 +37,15 @@ pub enum TaskState {
         /// Whether an attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
         /// Time of the next attempt.
+        again_at: Elapsed,
+    },
+    /// An attempt failed, and another follows after a delay.
+    AwaitingRetry {
+        /// Number of the attempt that failed, from 1.
+        attempt: u32,
+        /// Why it failed, in one line.
+        cause: String,
+        /// When the next attempt begins.
         again_at: Elapsed,
     },
     /// Accepted, waiting for a node.
@@ -61,56 +80,7 @@ pub enum TaskState {
     Closed,
 }
 
-/// The reason why a task was terminated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// It waited for a node longer than `deadlines.queue`.
-    QueueTimedOut,
-    /// It ran longer than `task.timeout`, and the service did not end it.
-    RunTimedOut,
-    /// The run ends.
-    RunEnds,
-}
-
-/// What the service reports about an ended task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// Whether the service reports success.
-    pub success: bool,
-    /// Whether it started to run: then it may have outputs.
-    pub started: bool,
-    /// Whether a client requested its end.
-    pub by_request: bool,
-    /// Exit code; `None` if the command never ran.
-    pub exit_code: Option<i32>,
-    /// Code and message of the failure.
-    pub failure: Option<(String, String)>,
-}
-
-/// The final verdict on a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It exited with 0, and its results are delivered.
-    Succeeded,
-    /// It failed; `delivered` says whether its outputs were downloaded.
-    Failed {
-        /// Reason in one line.
-        cause: String,
-        /// Whether none of its outputs are only at the service.
-        delivered: bool,
-        /// Whether the reason is external and possibly temporary, so that another attempt may succeed.
-        may_pass: bool,
-    },
-    /// This program ended it, or never started it. Its outputs are not a result and stay at the service.
-    Unfinished {
-        /// Reason in one line.
-        cause: String,
-        /// Whether none of its outputs are only at the service.
-        delivered: bool,
-    },
-}
-
-/// An event of a task.
+/// What happened to a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskEvent {
     /// Its input is uploaded (or it has none).
@@ -135,8 +105,14 @@ pub enum TaskEvent {
         /// How it ended.
         ending: Ending,
     },
+    /// A poll showed that the service queued it again because its node was lost.
+    NodeLost,
     /// The service no longer has it.
     Vanished,
+    /// Nothing more is started: `run.max_failures` was reached. From then on the limits say so.
+    HoldAsked,
+    /// The job starts no task any more, and a poll since then showed that this one does not run.
+    HeldBack,
     /// The run ends.
     StopAsked,
     /// The job was terminated: waiting tasks will never run.
@@ -160,6 +136,17 @@ pub enum TaskEvent {
 pub enum TaskCommand {
     /// Add it to the next chunk.
     Submit,
+    /// Say that an attempt failed.
+    ReportFailed {
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// Why, for decisions.
+        cause: Cause,
+        /// Why, in one line.
+        detail: String,
+        /// After how long another attempt follows; `None`: none does.
+        again_after: Option<Duration>,
+    },
     /// Report that another attempt follows a failed one; the next submission is that attempt.
     ReportRetry {
         /// Number of the next attempt, from 2.
@@ -201,10 +188,11 @@ pub struct TaskLimits {
     pub stop_again: Duration,
     /// Delays between attempts to submit it.
     pub delays: Delays,
-    /// Number of further attempts if one exits with a code other than 0.
-    pub retries: u32,
-    /// Whether outputs of terminated tasks are kept at the service. Not in a drop folder, where the file is
-    /// processed again.
+    /// Which failed attempts are followed by another.
+    pub retry: RetryPolicy,
+    /// No attempt is started any more: the run ends, or `run.max_failures` was reached.
+    pub no_more_attempts: bool,
+    /// What a task left that we ended is kept at the service. Not in a drop folder, where its file is done again.
     pub keep_unfinished: bool,
 }
 
@@ -243,6 +231,9 @@ impl Machine for Task {
                 | TaskEvent::SeenRunning
                 | TaskEvent::SeenEnded { .. }
                 | TaskEvent::Accepted { .. }
+                | TaskEvent::NodeLost
+                | TaskEvent::HoldAsked
+                | TaskEvent::HeldBack
                 | TaskEvent::StopAsked
                 | TaskEvent::JobEnded
                 | TaskEvent::Abandoned
@@ -270,6 +261,12 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
+        (Is::Ready { maybe_applied, .. }, On::Refused(failure)) if limits.no_more_attempts => {
+            match maybe_applied || failure.kind == FailureKind::Ambiguous {
+                true => (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![]),
+                false => close(held_back(true)),
+            }
+        }
         (Is::Ready { attempt, maybe_applied }, On::Refused(failure)) => {
             let ambiguous = failure.kind == FailureKind::Ambiguous;
             let rest = limits.delays.after_failure(attempt, &failure);
@@ -292,6 +289,22 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Resting { attempt, maybe_applied, again_at }, On::TimePassed) if now >= again_at => {
             (Is::Ready { attempt: attempt + 1, maybe_applied }, vec![Do::Submit])
         }
+        (Is::AwaitingRetry { attempt, cause, again_at }, On::TimePassed) if now >= again_at => {
+            try_again(attempt, cause, vec![])
+        }
+
+        // What was not given to the service will not be.
+        (Is::Waiting | Is::Resting { maybe_applied: false, .. }, On::HoldAsked) => close(held_back(true)),
+        (Is::AwaitingRetry { .. }, On::HoldAsked) => close(held_back(!limits.keep_unfinished)),
+        (Is::Resting { .. }, On::HoldAsked) => {
+            (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
+        }
+        (Is::Queued { .. } | Is::Recovered { .. }, On::HeldBack) => close(held_back(true)),
+        (Is::Queued { .. } | Is::Recovered { .. } | Is::Running { .. }, On::Vanished)
+            if limits.no_more_attempts =>
+        {
+            close(held_back(true))
+        }
 
         (Is::Recovered { .. }, On::SeenActive) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
@@ -302,6 +315,13 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Recovered { input_ready: false }, On::Vanished) => (Is::Waiting, vec![]),
         (Is::Queued { .. } | Is::Recovered { .. }, On::SeenRunning) => {
             (Is::Running { until: limits.run.map(|run| now + run) }, vec![Do::ReportRunning])
+        }
+        (Is::Recovered { .. } | Is::Queued { .. } | Is::Running { .. }, On::NodeLost)
+            if limits.retry.counts_lost_nodes() =>
+        {
+            let (why, again_at) = (StopReason::NodeLost, Some(now + limits.stop_again));
+            let until = now + limits.stopping;
+            (Is::Stopping { why, may_run: true, again_at, until }, vec![Do::Terminate(why)])
         }
         // Its node was lost, and it waits for another.
         (Is::Running { .. }, On::SeenActive) => {
@@ -317,7 +337,6 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Recovered { .. }, On::SeenEnded { ending, .. }) if ending.by_request => {
             close(stopped(StopReason::RunEnds, !(ending.started && limits.keep_unfinished)))
         }
-        // A new attempt, in an empty folder.
         (
             Is::Recovered { .. }
             | Is::Queued { .. }
@@ -325,23 +344,16 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Ready { .. }
             | Is::Resting { .. },
             On::SeenEnded { attempt, ending },
-        ) if attempt <= limits.retries && ending.may_differ() => {
-            let reports = Do::ReportRetry { attempt: attempt + 1, cause: cause(&ending) };
-            (Is::Ready { attempt: 1, maybe_applied: false }, vec![reports, Do::Submit])
-        }
-        (
-            Is::Recovered { .. }
-            | Is::Queued { .. }
-            | Is::Running { .. }
-            | Is::Ready { .. }
-            | Is::Resting { .. },
-            On::SeenEnded { ending, .. },
-        ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
-        // It succeeded before it could be ended, or it failed on its own and its outputs are evidence.
-        (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) if ending.success || why.is_failure() => {
+        ) => ended(attempt, ending, None, now, limits),
+        // It succeeded before it could be ended.
+        (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) if ending.success => {
             (Is::Collecting { ending, stopped: Some(why) }, vec![Do::Collect])
         }
-        // An incomplete output file looks like a complete one.
+        // It is a failure of its own with evidence to fetch.
+        (Is::Stopping { why, .. }, On::SeenEnded { attempt, ending }) if why.is_failure() => {
+            ended(attempt, ending, Some(why), now, limits)
+        }
+        // A file that we kept it from completing looks like a complete one.
         (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) => {
             close(stopped(why, !(ending.started && limits.keep_unfinished)))
         }
@@ -353,6 +365,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
 
         (Is::Waiting | Is::Resting { maybe_applied: false, .. }, On::StopAsked) => {
             close(stopped(StopReason::RunEnds, true))
+        }
+        // What the attempt left that failed is kept with the rest that is unfinished.
+        (Is::AwaitingRetry { .. }, On::StopAsked) => {
+            close(stopped(StopReason::RunEnds, !limits.keep_unfinished))
         }
         // Terminated with its job: one request instead of one per task.
         (Is::Ready { maybe_applied, .. }, On::StopAsked) => run_ends(maybe_applied, now, limits),
@@ -384,7 +400,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 // A failed or terminated task has its own reason already.
                 Verdict::Failed { .. } | Verdict::Unfinished { .. } => whole,
                 Verdict::Succeeded => Verdict::Failed {
-                    cause: format!("exit code 0, but no file matches outputs {patterns:?}"),
+                    cause: format!(
+                        "exit code {}, but no file fits outputs {patterns:?}",
+                        ending.exit_code.unwrap_or(0)
+                    ),
                     delivered: true,
                     may_pass: false,
                 },
@@ -413,17 +432,26 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Recovered { .. }
             | Is::Ready { .. }
             | Is::Resting { .. }
+            | Is::AwaitingRetry { .. }
             | Is::Queued { .. }
             | Is::Running { .. }
             | Is::Stopping { .. },
             On::Abandoned,
         ) => close(stopped(StopReason::RunEnds, false)),
 
-        // Time passes and polls return in every state, usually without news.
-        (state, On::TimePassed | On::SeenActive | On::SeenRunning | On::SeenEnded { .. } | On::Vanished) => {
-            (state, vec![])
-        }
-        // Responses that arrive when they are no longer needed.
+        // Clocks tick and looks answer in every state; mostly that is no news.
+        (
+            state,
+            On::TimePassed
+            | On::SeenActive
+            | On::SeenRunning
+            | On::SeenEnded { .. }
+            | On::NodeLost
+            | On::Vanished
+            | On::HoldAsked
+            | On::HeldBack,
+        ) => (state, vec![]),
+        // Answers that come after the question lost its meaning.
         (
             state,
             On::InputReady
@@ -457,100 +485,39 @@ fn close(verdict: Verdict) -> Step {
     (TaskState::Closed, vec![TaskCommand::Close(verdict)])
 }
 
-fn stopped(why: StopReason, delivered: bool) -> Verdict {
-    let cause = match why {
-        StopReason::QueueTimedOut => "no node started it within deadlines.queue",
-        StopReason::RunTimedOut => "it ran longer than task.timeout and did not end when terminated",
-        StopReason::RunEnds => "the run ended before it did",
+/// What follows from the end of an attempt, which is no success if Dropmill ended it (`why`).
+fn ended(attempt: u32, ending: Ending, why: Option<StopReason>, now: Elapsed, limits: &TaskLimits) -> Step {
+    // A task that ended by itself before it was terminated has a cause of its own.
+    let why = why.filter(|_| ending.by_request);
+    let (cause, detail) = match why {
+        Some(why) => (why.cause(), why.detail().to_owned()),
+        None => (ending.cause(), ending.detail()),
     };
-    match why.is_failure() {
-        false => Verdict::Unfinished { cause: cause.into(), delivered },
-        true => Verdict::Failed { cause: cause.into(), delivered, may_pass: false },
-    }
-}
-
-fn may_pass(failure: &Failure) -> bool {
-    match failure.kind {
-        FailureKind::Permanent => false,
-        FailureKind::Transient | FailureKind::Ambiguous => true,
-    }
-}
-
-/// Returns the verdict on an ended task, after its results were delivered or could not be.
-fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Failure>) -> Verdict {
-    let delivered = undelivered.is_none();
-    let lost = undelivered.map(|failure| format!("results not delivered: {}", failure.message));
-    match (ending.success, why) {
-        (true, _) => match lost {
-            None => Verdict::Succeeded,
-            Some(cause) => Verdict::Failed { cause, delivered, may_pass: undelivered.is_some_and(may_pass) },
-        },
-        (false, Some(why)) => stopped(why, delivered),
-        (false, None) => {
-            let cause = cause(ending);
-            let cause = lost.map(|lost| format!("{cause}; {lost}")).unwrap_or(cause);
-            Verdict::Failed { cause, delivered, may_pass: false }
+    let Some(cause) = cause else {
+        return (TaskState::Collecting { ending, stopped: why }, vec![TaskCommand::Collect]);
+    };
+    let again_after = limits.retry.delay_after(attempt, cause).filter(|_| !limits.no_more_attempts);
+    let report = TaskCommand::ReportFailed { attempt, cause, detail: detail.clone(), again_after };
+    match again_after {
+        None => (TaskState::Collecting { ending, stopped: why }, vec![report, TaskCommand::Collect]),
+        Some(Duration::ZERO) => try_again(attempt, detail, vec![report]),
+        Some(delay) => {
+            (TaskState::AwaitingRetry { attempt, cause: detail, again_at: now + delay }, vec![report])
         }
     }
 }
 
-/// Returns why a task failed, in one line.
-fn cause(ending: &Ending) -> String {
-    match (&ending.failure, ending.exit_code) {
-        (Some((code, _)), Some(exit)) if code == "FailureExitCode" => match signal(exit) {
-            Some(signal) => format!("exit code {exit} (killed by signal {signal})"),
-            None => format!("exit code {exit}"),
-        },
-        (Some((code, message)), Some(exit)) if exit != 0 => format!("{code}: {message} (exit code {exit})"),
-        (Some((code, message)), _) => format!("{code}: {message}"),
-        (None, Some(exit)) => format!("exit code {exit}"),
-        (None, None) => "failed; the service gave no reason".into(),
-    }
-}
-
-/// Returns the signal for an exit code, with the numbers of shells and Linux nodes.
-fn signal(exit: i32) -> Option<i32> {
-    (129..=159).contains(&exit).then_some(exit - 128)
-}
-
-impl Ending {
-    /// Returns whether another attempt may end better: the command exited with a code other than 0. Other
-    /// reasons (its time limit, a request, a missing program) would end the next attempt too.
-    fn may_differ(&self) -> bool {
-        let by_code = self.failure.as_ref().is_none_or(|(code, _)| code == "FailureExitCode");
-        !self.success && !self.by_request && by_code && self.exit_code.is_some_and(|code| code != 0)
-    }
-}
-
-impl StopReason {
-    /// Returns whether it is a failure of the task itself: then its outputs are evidence, and are delivered.
-    pub fn is_failure(self) -> bool {
-        match self {
-            Self::RunTimedOut => true,
-            Self::QueueTimedOut | Self::RunEnds => false,
-        }
-    }
-
-    /// Returns a short text for the record.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueTimedOut => "queue deadline",
-            Self::RunTimedOut => "task timeout",
-            Self::RunEnds => "the run ends",
-        }
-    }
-
-    /// Returns the reason for a recorded text.
-    pub fn of(text: &str) -> Option<Self> {
-        [Self::QueueTimedOut, Self::RunTimedOut, Self::RunEnds].into_iter().find(|why| why.as_str() == text)
-    }
+/// Begins the attempt that follows: an attempt of its own, in a folder that nothing was written to.
+fn try_again(attempt: u32, cause: String, mut commands: Vec<TaskCommand>) -> Step {
+    commands.extend([TaskCommand::ReportRetry { attempt: attempt + 1, cause }, TaskCommand::Submit]);
+    (TaskState::Ready { attempt: 1, maybe_applied: false }, commands)
 }
 
 impl TaskState {
     /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
-            Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Resting { again_at, .. } | Self::AwaitingRetry { again_at, .. } => Some(*again_at),
             Self::Queued { until } | Self::Running { until } => *until,
             Self::Stopping { again_at, until, .. } => {
                 Some(again_at.map_or(*until, |again| again.min(*until)))
@@ -565,10 +532,18 @@ impl TaskState {
 
     /// Returns whether it may still be submitted, if `attempt` is its latest attempt.
     pub fn may_be_submitted(&self, attempt: u32, limits: &TaskLimits) -> bool {
+        if limits.no_more_attempts {
+            return false;
+        }
         match self {
-            Self::Waiting | Self::Recovered { .. } | Self::Ready { .. } | Self::Resting { .. } => true,
-            Self::Queued { .. } | Self::Running { .. } => attempt <= limits.retries,
-            Self::Stopping { .. } | Self::Collecting { .. } | Self::Closed => false,
+            Self::Waiting
+            | Self::Recovered { .. }
+            | Self::Ready { .. }
+            | Self::Resting { .. }
+            | Self::AwaitingRetry { .. } => true,
+            Self::Queued { .. } | Self::Running { .. } => attempt <= limits.retry.max,
+            Self::Stopping { why, .. } => why.is_failure() && attempt <= limits.retry.max,
+            Self::Collecting { .. } | Self::Closed => false,
         }
     }
 

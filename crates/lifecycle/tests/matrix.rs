@@ -4,6 +4,7 @@
 use dropmill_lifecycle::{
     Elapsed, Failure,
     arrival::{self, ArrivalEvent, ArrivalLimits, ArrivalState, FileSnapshot, Outcome},
+    attempts::RetryPolicy,
     delays::Delays,
     job::{self, JobEvent, JobLimits, JobState},
     machine::Machine,
@@ -196,6 +197,9 @@ fn job() {
         Is::Sealing { attempt: 1, again_at: None },
         Is::Sealing { attempt: 1, again_at: Some(OVER) },
         Is::Sealed,
+        Is::Holding { attempt: 1, again_at: None },
+        Is::Holding { attempt: 3, again_at: Some(OVER) },
+        Is::Held,
         Is::Lost,
         terminating(None, false),
         terminating(Some(OVER), false),
@@ -216,6 +220,10 @@ fn job() {
         JobEvent::SealSucceeded,
         JobEvent::SealFailed(soon()),
         JobEvent::SealFailed(never()),
+        JobEvent::HoldAsked,
+        JobEvent::HoldSucceeded,
+        JobEvent::HoldFailed(soon()),
+        JobEvent::HoldFailed(never()),
         JobEvent::TerminateAsked("why".into()),
         JobEvent::TerminateSucceeded,
         JobEvent::TerminateFailed(soon()),
@@ -262,6 +270,8 @@ fn task() {
         Is::Ready { attempt: 3, maybe_applied: true },
         Is::Resting { attempt: 1, maybe_applied: true, again_at: OVER },
         Is::Resting { attempt: 1, maybe_applied: false, again_at: TO_COME },
+        Is::AwaitingRetry { attempt: 1, cause: "exit code 3".into(), again_at: OVER },
+        Is::AwaitingRetry { attempt: 1, cause: "exit code 3".into(), again_at: TO_COME },
         Is::Queued { until: None },
         Is::Queued { until: Some(OVER) },
         Is::Running { until: Some(TO_COME) },
@@ -269,6 +279,7 @@ fn task() {
         Is::Stopping { why: StopReason::RunEnds, may_run: false, again_at: None, until: TO_COME },
         stopping(StopReason::RunEnds, None, TO_COME),
         stopping(StopReason::RunTimedOut, Some(OVER), TO_COME),
+        stopping(StopReason::NodeLost, Some(OVER), TO_COME),
         stopping(StopReason::QueueTimedOut, Some(OVER), OVER),
         Is::Collecting { ending: ended(true), stopped: None },
         Is::Collecting { ending: ended(false), stopped: None },
@@ -285,7 +296,10 @@ fn task() {
         TaskEvent::SeenRunning,
         TaskEvent::SeenEnded { attempt: 1, ending: ended(true) },
         TaskEvent::SeenEnded { attempt: 1, ending: ended(false) },
+        TaskEvent::NodeLost,
         TaskEvent::Vanished,
+        TaskEvent::HoldAsked,
+        TaskEvent::HeldBack,
         TaskEvent::StopAsked,
         TaskEvent::JobEnded,
         TaskEvent::Abandoned,
@@ -302,9 +316,15 @@ fn task() {
         stop_again: Duration::from_secs(5),
         delays: delays(),
         keep_unfinished: true,
-        retries: 1,
+        retry: RetryPolicy::after_exit_codes(1),
+        no_more_attempts: false,
     };
     insta::assert_snapshot!(table(&states, &events, |state, event| task::apply(state, event, NOW, &limits)));
+    let limits = TaskLimits { no_more_attempts: true, ..limits };
+    insta::assert_snapshot!(
+        "task_without_more_attempts",
+        table(&states, &events, |state, event| task::apply(state, event, NOW, &limits))
+    );
 }
 
 #[test]
@@ -319,6 +339,7 @@ fn run() {
         Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: None, open_ended: false },
         Is::Working { tally: tally(1, 1), until: OVER, stuck_at: Some(TO_COME), open_ended: false },
         Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: Some(OVER), open_ended: false },
+        Is::Working { tally: tally(2, 1), until: TO_COME, stuck_at: None, open_ended: false },
         Is::Working { tally: tally(1, 0), until: TO_COME, stuck_at: Some(TO_COME), open_ended: true },
         Is::Working { tally: tally(0, 0), until: TO_COME, stuck_at: None, open_ended: true },
         Is::Ending { reason, tally: tally(2, 0), until: TO_COME, abandoned: false },
@@ -360,6 +381,7 @@ fn run() {
         hurry: Duration::from_secs(5),
         cleanup: Duration::from_secs(300),
         policy: CleanupPlan { pool: When::Always, job: When::Success, containers: When::Success },
+        max_failures: Some(2),
     };
     insta::assert_snapshot!(table(&states, &events, |state, event| run::apply(state, event, NOW, &limits)));
 }

@@ -22,6 +22,7 @@ fn limits() -> RunLimits {
         hurry: secs(5),
         cleanup: secs(300),
         policy: CleanupPlan { pool: When::Always, job: When::Success, containers: When::Success },
+        max_failures: None,
     }
 }
 

@@ -5,6 +5,8 @@ mod common;
 use common::*;
 use dropmill_lifecycle::{
     Elapsed,
+    attempts::{CauseWord, RetryCause, RetryPolicy},
+    delays::Delays,
     task::{
         self, Ending, StopReason, TaskCommand as Do, TaskEvent as On, TaskLimits, TaskState as Is, Verdict,
     },
@@ -18,7 +20,8 @@ fn limits() -> TaskLimits {
         keep_unfinished: true,
         stop_again: secs(5),
         delays: three_tries(),
-        retries: 0,
+        retry: RetryPolicy::after_exit_codes(0),
+        no_more_attempts: false,
     }
 }
 
@@ -74,6 +77,12 @@ fn ended(exit_code: i32) -> Ending {
 /// Returns the event of a poll that found the first attempt completed.
 fn seen(ending: Ending) -> On {
     On::SeenEnded { attempt: 1, ending }
+}
+
+/// Says that the first attempt failed and that no other follows.
+fn the_last(ending: &Ending) -> Do {
+    let (cause, detail) = (ending.cause().unwrap(), ending.detail());
+    Do::ReportFailed { attempt: 1, cause, detail, again_after: None }
 }
 
 fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
@@ -325,7 +334,8 @@ fn a_task_terminated_by_a_previous_process_is_unfinished_and_not_failed() {
     for input_ready in [false, true] {
         let recovered = Is::Recovered { input_ready };
         assert_eq!(verdict(recovered.clone(), seen(by_request.clone()), at(5)), unfinished(false));
-        check(&recovered, seen(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
+        let report = the_last(&ended(143));
+        check(&recovered, seen(ended(143)), at(5), &collecting(143, None), &[report, Do::Collect]);
     }
     // Terminated by another client during this process: that is how it ended.
     let collecting = Is::Collecting { ending: by_request.clone(), stopped: None };
@@ -333,8 +343,8 @@ fn a_task_terminated_by_a_previous_process_is_unfinished_and_not_failed() {
 }
 
 #[test]
-fn only_an_attempt_that_exits_with_a_failure_is_retried() {
-    let limits = TaskLimits { retries: 2, ..limits() };
+fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_is() {
+    let limits = TaskLimits { retry: RetryPolicy::after_exit_codes(2), ..limits() };
     let apply = |state: &Is, attempt, ending: &Ending| {
         let event = On::SeenEnded { attempt, ending: ending.clone() };
         task::apply(state.clone(), event, at(5), &limits)
@@ -343,38 +353,45 @@ fn only_an_attempt_that_exits_with_a_failure_is_retried() {
         let failure = Some((code.to_owned(), "words".to_owned()));
         Ending { success: false, started: true, by_request: false, exit_code, failure }
     };
-    let again = |attempt| {
-        let details = Do::ReportRetry { attempt, cause: "exit code 7".into() };
-        (ready(1, false), vec![details, Do::Submit])
+    let failed = |attempt, ending: &Ending, again_after| {
+        let (cause, detail) = (ending.cause().unwrap(), ending.detail());
+        Do::ReportFailed { attempt, cause, detail, again_after }
     };
-    let over =
-        |ending: &Ending| (Is::Collecting { ending: ending.clone(), stopped: None }, vec![Do::Collect]);
+    let again = |attempt| {
+        let report = Do::ReportRetry { attempt, cause: "exit code 7".into() };
+        (ready(1, false), vec![failed(attempt - 1, &ended(7), Some(secs(0))), report, Do::Submit])
+    };
+    let over = |attempt, ending: &Ending| {
+        let report = ending.cause().map(|_| failed(attempt, ending, None));
+        let commands = report.into_iter().chain([Do::Collect]).collect();
+        (Is::Collecting { ending: ending.clone(), stopped: None }, commands)
+    };
     let recovered = Is::Recovered { input_ready: false };
     for state in [ready(1, true), resting(false), queued(), running(), recovered.clone()] {
         for attempt in [1, 2] {
             assert_eq!(apply(&state, attempt, &ended(7)), again(attempt + 1), "{state:?}");
         }
         // The last attempt, a success, a task that never ran, a time limit: that is how it ended.
-        assert_eq!(apply(&state, 3, &ended(7)), over(&ended(7)), "{state:?}");
-        assert_eq!(apply(&state, 1, &ended(0)), over(&ended(0)), "{state:?}");
+        assert_eq!(apply(&state, 3, &ended(7)), over(3, &ended(7)), "{state:?}");
+        assert_eq!(apply(&state, 1, &ended(0)), over(1, &ended(0)), "{state:?}");
         for final_one in [
             failed_with("CommandProgramNotFound", None),
             failed_with("TaskEnded", Some(137)),
             failed_with("FileUploadMiscError", Some(0)),
         ] {
-            assert_eq!(apply(&state, 1, &final_one), over(&final_one), "{state:?}");
+            assert_eq!(apply(&state, 1, &final_one), over(1, &final_one), "{state:?}");
         }
     }
     // A terminated task is not retried.
     let by_request = Ending { by_request: true, ..failed_with("TaskEnded", Some(143)) };
-    assert_eq!(apply(&running(), 1, &by_request), over(&by_request));
+    assert_eq!(apply(&running(), 1, &by_request), over(1, &by_request));
     assert!(matches!(apply(&recovered, 1, &by_request).0, Is::Closed));
     assert!(matches!(apply(&ending(35, true), 1, &ended(7)).0, Is::Closed));
 }
 
 #[test]
 fn a_task_with_attempts_left_keeps_its_job_open() {
-    let limits = TaskLimits { retries: 2, ..limits() };
+    let limits = TaskLimits { retry: RetryPolicy::after_exit_codes(2), ..limits() };
     for (state, with_attempts_left, at_the_last) in [
         (Is::Waiting, true, true),
         (ready(1, false), true, true),
@@ -413,6 +430,7 @@ fn some_event(dice: &mut Dice) -> On {
         8 => On::SeenActive,
         9 | 10 => On::SeenRunning,
         11 => seen(ended(if dice.below(2) == 0 { 0 } else { 3 })),
+        12 if dice.below(2) == 0 => On::NodeLost,
         12 => On::Vanished,
         13 if dice.below(3) == 0 => On::StopAsked,
         14 => On::JobEnded,
@@ -428,7 +446,7 @@ fn some_event(dice: &mut Dice) -> On {
 fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
     for seed in 0..WALKS * 4 {
         let dice = &mut Dice::of(seed);
-        let limits = TaskLimits { retries: dice.below(3), ..limits() };
+        let limits = TaskLimits { retry: some_policy(dice), ..limits() };
         let apply = |state: Is, event: On, now: Elapsed| task::apply(state, event, now, &limits);
         let mut attempt = 1;
         let (mut state, mut now, mut closings, mut story) = (Is::Waiting, at(0), 0, vec![]);
@@ -453,10 +471,14 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
                 On::Delivered | On::DeliveredShort(_) => may_have_run = false,
                 _ => {}
             }
-            if let Some(Do::ReportRetry { attempt: next, .. }) = commands.first() {
-                // The outputs of a failed attempt are not a result.
+            let retried = commands.iter().find_map(|command| match command {
+                Do::ReportRetry { attempt, .. } => Some(attempt),
+                _ => None,
+            });
+            if let Some(next) = retried {
+                // What a failed attempt left is no result.
                 (attempt, may_have_run) = (*next, false);
-                assert!(attempt <= limits.retries + 1, "{}", details());
+                assert!(attempt <= limits.retry.max + 1, "{}", details());
             }
             for command in &commands {
                 let Do::Close(verdict) = command else { continue };
@@ -476,7 +498,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
                 Is::Recovered { .. } | Is::Queued { .. } | Is::Running { .. } => {
                     assert!(next.is_watched(), "{}", details())
                 }
-                Is::Resting { .. } | Is::Stopping { .. } => {
+                Is::Resting { .. } | Is::AwaitingRetry { .. } | Is::Stopping { .. } => {
                     assert!(next.wakes_at().is_some(), "{}", details())
                 }
                 Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
@@ -518,4 +540,13 @@ fn a_task_of_a_previous_process_is_polled_before_it_is_submitted_again() {
     }
     let verdict = verdict(before, On::Abandoned, at(0));
     assert_eq!(verdict, unfinished(false));
+}
+
+/// A policy, with delays or without.
+fn some_policy(dice: &mut Dice) -> RetryPolicy {
+    let policy = RetryPolicy::after_exit_codes(dice.below(3));
+    let every = CauseWord::ALL.into_iter().map(RetryCause::Word).collect();
+    let on = if dice.below(2) == 0 { policy.on.clone() } else { every };
+    let first = secs(u64::from(dice.below(2) * 10));
+    RetryPolicy { on, delays: Delays::growing(first, 2.0, secs(15)), ..policy }
 }

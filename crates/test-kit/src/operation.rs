@@ -33,6 +33,7 @@ const BATCH: &[(&str, &str, &str)] = &[
     ("GET", "jobs/*", "get job"),
     ("PATCH", "jobs/*", "patch job"),
     ("DELETE", "jobs/*", "delete job"),
+    ("POST", "jobs/*/disable", "disable job"),
     ("POST", "jobs/*/terminate", "terminate job"),
     ("GET", "jobs/*/taskcounts", "count tasks"),
     ("POST", "jobs/*/addtaskcollection", "add tasks"),

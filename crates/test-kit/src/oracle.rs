@@ -4,7 +4,7 @@
 pub mod drop;
 
 use crate::Simulated;
-use dropmill_journal::event::{Event, EventKind, Subject, Verdict};
+use dropmill_journal::event::{Event, EventKind, Subject, TaskEnding, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -96,6 +96,8 @@ struct Life {
     uploaded: bool,
     /// Number of attempts that were followed by another.
     attempts: u32,
+    /// When the next attempt may begin, in milliseconds since the run began.
+    again_at: Option<u64>,
     submitted: bool,
     ended: bool,
     delivered: u32,
@@ -104,6 +106,7 @@ struct Life {
 
 fn tasks(run: &Simulated, found: &mut Found) {
     let mut lives: BTreeMap<&str, Life> = BTreeMap::new();
+    let most_retries = u32::try_from(run.plan.job.max_retries).unwrap_or(u32::MAX);
     for event in &run.events {
         let Some(task) = event.subject.task() else { continue };
         let life = lives.entry(task).or_default();
@@ -120,7 +123,26 @@ fn tasks(run: &Simulated, found: &mut Found) {
                 found.unless(in_turn, "a new attempt starts after the previous one ended", || {
                     format!("{task}: attempt {attempt} after {} others", life.attempts)
                 });
-                (life.submitted, life.ended) = (false, false);
+                let in_time = life.again_at.is_some_and(|again_at| event.elapsed_ms >= again_at);
+                found.unless(in_time, "no attempt begins before its delay is over", || {
+                    format!(
+                        "{task}: attempt {attempt} at {} ms, not before {:?}",
+                        event.elapsed_ms, life.again_at
+                    )
+                });
+                found.unless(
+                    life.attempts <= most_retries,
+                    "no task is tried more often than its policy says",
+                    || format!("{task}: {} retries of {most_retries}", life.attempts),
+                );
+                (life.submitted, life.ended, life.again_at) = (false, false, None);
+            }
+            EventKind::TaskAttemptFailed { attempt, after_ms, .. } => {
+                let in_turn = life.ended && *attempt == life.attempts + 1;
+                found.unless(in_turn, "an attempt fails after it ended", || {
+                    format!("{task}: attempt {attempt} failed after {} others", life.attempts)
+                });
+                life.again_at = after_ms.map(|after_ms| event.elapsed_ms + after_ms);
             }
             EventKind::OutputDelivered { .. } => life.delivered += 1,
             EventKind::TaskClosed { verdict, .. } => life.closed.push(*verdict),
@@ -164,11 +186,16 @@ fn nodes(run: &Simulated, found: &mut Found) {
     for item in &run.plan.items {
         let task = Subject::of_task(&item.task);
         let mut ending = None;
+        // How often the service queued attempts again that another followed.
+        let mut earlier_requeues = 0;
         let (mut failed, mut submissions) = (false, 0);
         for event in run.events.iter().filter(|event| event.subject == task) {
             match &event.kind {
                 EventKind::TaskSubmitted { .. } => submissions += 1,
-                EventKind::TaskEnded(details) => ending = Some(details),
+                EventKind::TaskEnded(found) => ending = Some(found),
+                EventKind::TaskRetried { .. } => {
+                    earlier_requeues += ending.map_or(0, |ended: &TaskEnding| ended.requeues);
+                }
                 EventKind::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
                 _ => {}
             }
@@ -180,10 +207,11 @@ fn nodes(run: &Simulated, found: &mut Found) {
         found.unless(known, "a task that ran fails only after the service reported its end", || {
             format!("{}: started {launches} times, failed, and its end was never recorded", item.task)
         });
-        // If an outside user deletes the job, its tasks are submitted again. After a crash, the next process
-        // may not know that the previous one already did so.
+        // A job that somebody deleted has its tasks submitted once more, by a life that may not know that an earlier
+        // one did.
         let submissions = submissions.max(1) + if run.meddled { crashes } else { 0 };
-        let tries = ending.map(|ending| (1 + ending.retries + ending.requeues) * submissions);
+        let tries =
+            ending.map(|ending| (1 + ending.retries + ending.requeues + earlier_requeues) * submissions);
         found.unless(
             tries.is_none_or(|tries| launches <= tries),
             "no task is started more often than its attempts allow",

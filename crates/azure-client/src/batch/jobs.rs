@@ -2,7 +2,7 @@
 
 use super::{BatchApi, with_json};
 use crate::{error::BatchError, operation::Operation as Op};
-use dropmill_azure_wire::batch::{Job, JobAdd, JobPatch, JobTerminate};
+use dropmill_azure_wire::batch::{DisableTasks, Job, JobAdd, JobDisable, JobPatch, JobTerminate};
 use http::Method;
 
 impl BatchApi {
@@ -33,6 +33,15 @@ impl BatchApi {
     pub async fn patch_job(&self, job: &str, patch: &JobPatch) -> Result<(), BatchError> {
         let call = self.call(Op::PatchJob, Method::PATCH, job.to_owned(), &["jobs", job]);
         self.done(with_json(call, patch)).await
+    }
+
+    /// Disables a job: it starts no task any more. `tasks` says what becomes of those that run.
+    ///
+    /// # Errors
+    /// `JobNotActive` if it has ended or ends; see [`BatchError`].
+    pub async fn disable_job(&self, job: &str, tasks: DisableTasks) -> Result<(), BatchError> {
+        let call = self.call(Op::DisableJob, Method::POST, job.to_owned(), &["jobs", job, "disable"]);
+        self.done(with_json(call, &JobDisable { disable_tasks: tasks }).ok(&[202])).await
     }
 
     /// Terminates a job: running tasks are terminated, active ones stay active for ever. The job shows

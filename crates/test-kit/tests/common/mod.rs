@@ -57,6 +57,8 @@ pub fn plan(tasks: u32) -> RunPlan {
             priority: 0,
             outputs: vec!["*.txt".into()],
             max_retries: 0,
+            success_codes: vec![0],
+            retry: RetryPlan::default(),
             task_timeout: None,
             required_slots: 1,
         },
@@ -65,6 +67,7 @@ pub fn plan(tasks: u32) -> RunPlan {
             layout: Layout::ByInput,
             existing: Existing::KeepBoth,
         },
+        max_failures: None,
         cleanup: CleanupPlan { pool: When::Always, job: When::Always, containers: When::Always },
         deadlines: Deadlines {
             run: secs(3600),
