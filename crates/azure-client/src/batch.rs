@@ -24,7 +24,6 @@ use dropmill_azure_wire::{
     transport::Transport,
     uri::{Query, encode},
 };
-use http::Method;
 use rand_chacha::ChaCha8Rng;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -105,24 +104,17 @@ impl BatchApi {
         &self.caller.endpoint
     }
 
-    /// Creates a request for the entity at the path `segments`.
-    fn call(&self, operation: Operation, method: Method, subject: String, segments: &[&str]) -> Call {
-        self.call_with(operation, method, subject, segments, "")
+    /// Creates a request for the entity with these ids, in the order of the operation's path.
+    fn call(&self, operation: Operation, subject: String, ids: &[&str]) -> Call {
+        self.call_with(operation, subject, ids, "")
     }
 
     /// Creates a request with additional query parameters: `&name=value…`.
-    fn call_with(
-        &self,
-        operation: Operation,
-        method: Method,
-        subject: String,
-        segments: &[&str],
-        more: &str,
-    ) -> Call {
+    fn call_with(&self, operation: Operation, subject: String, ids: &[&str], more: &str) -> Call {
         let base = self.caller.endpoint.base();
         let mut path = String::with_capacity(base.len() + self.query.len() + more.len() + 64);
         path.push_str(base);
-        for segment in segments {
+        for segment in operation.segments(ids) {
             path.push('/');
             // Ids need no encoding; file paths do.
             if segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
@@ -134,7 +126,7 @@ impl BatchApi {
         path.push('?');
         path.push_str(&self.query);
         path.push_str(more);
-        Call::new(operation, subject, method, path)
+        Call::new(operation, subject, path)
     }
 
     /// Sends a request and ignores the body of the response.

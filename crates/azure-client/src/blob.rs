@@ -33,7 +33,7 @@ use dropmill_azure_wire::{
     transport::Transport,
     uri::{encode, encode_path},
 };
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use rand_chacha::ChaCha8Rng;
 use std::{
     fmt,
@@ -166,25 +166,18 @@ impl BlobApi {
         format!("{scheme}://{}{}", endpoint.authority(), path(endpoint, container, blob))
     }
 
-    fn container_call(&self, operation: Operation, method: Method, container: &str, query: &str) -> Call {
+    fn container_call(&self, operation: Operation, container: &str, query: &str) -> Call {
         let path = path(&self.caller.endpoint, container, None);
-        Call::new(operation, container, method, format!("{path}?restype=container{query}"))
+        Call::new(operation, container, format!("{path}?restype=container{query}"))
     }
 
-    fn blob_call(
-        &self,
-        operation: Operation,
-        method: Method,
-        container: &str,
-        name: &str,
-        query: Option<&str>,
-    ) -> Call {
+    fn blob_call(&self, operation: Operation, container: &str, name: &str, query: Option<&str>) -> Call {
         let mut path = path(&self.caller.endpoint, container, Some(name));
         if let Some(query) = query {
             path.push('?');
             path.push_str(query);
         }
-        Call::new(operation, format!("{container}/{name}"), method, path)
+        Call::new(operation, format!("{container}/{name}"), path)
     }
 }
 

@@ -71,15 +71,17 @@ pub(crate) struct ApiResponse {
 }
 
 impl Call {
-    pub fn new(
-        operation: Operation,
-        subject: impl Into<String>,
-        method: Method,
-        path_and_query: String,
-    ) -> Self {
+    pub fn new(operation: Operation, subject: impl Into<String>, path_and_query: String) -> Self {
         let ok: &[u16] = &[200];
         let (headers, body) = (HeaderMap::new(), Bytes::new());
-        Self { tried: tried(operation, subject), method, path_and_query, headers, body, ok }
+        Self {
+            tried: tried(operation, subject),
+            method: operation.method(),
+            path_and_query,
+            headers,
+            body,
+            ok,
+        }
     }
 
     pub fn ok(mut self, ok: &'static [u16]) -> Self {
@@ -403,7 +405,10 @@ fn is_html(headers: &HeaderMap) -> bool {
 /// Returns whether HTML is a valid response: a user may store pages as blobs.
 fn may_be_html(operation: Operation) -> bool {
     use Operation as Op;
-    matches!(operation, Op::GetBlob | Op::HeadBlob | Op::GetTaskFile | Op::GetNodeFile)
+    matches!(
+        operation,
+        Op::GetBlob | Op::HeadBlob | Op::GetTaskFile | Op::HeadTaskFile | Op::GetNodeFile | Op::HeadNodeFile
+    )
 }
 
 /// The reason why a body is incomplete.

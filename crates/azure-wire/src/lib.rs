@@ -45,6 +45,7 @@ pub mod command_line;
 pub mod duration;
 pub mod error;
 pub mod etag;
+pub mod operation;
 pub mod sas;
 pub mod secret;
 mod shape;

@@ -1,5 +1,6 @@
 //! Names for the operations of requests. A fault selects requests by operation, not by address.
 
+use dropmill_azure_wire::operation as wire;
 use http::{Method, Uri};
 
 /// The operation of a request and the resource that it is about.
@@ -11,57 +12,8 @@ pub struct Operation {
     pub subject: String,
 }
 
-/// Batch operations: method, path (`*` stands for an id) and name. The first match counts.
-const BATCH: &[(&str, &str, &str)] = &[
-    ("POST", "pools", "create pool"),
-    ("GET", "pools", "list pools"),
-    ("GET", "nodecounts", "count nodes"),
-    ("GET", "pools/*", "get pool"),
-    ("HEAD", "pools/*", "get pool"),
-    ("PATCH", "pools/*", "patch pool"),
-    ("DELETE", "pools/*", "delete pool"),
-    ("POST", "pools/*/resize", "resize pool"),
-    ("POST", "pools/*/stopresize", "stop resize"),
-    ("POST", "pools/*/removenodes", "remove nodes"),
-    ("GET", "pools/*/nodes", "list nodes"),
-    ("GET", "pools/*/nodes/*", "get node"),
-    ("POST", "pools/*/nodes/*/reboot", "reboot node"),
-    ("GET", "pools/*/nodes/*/files/**", "get node file"),
-    ("HEAD", "pools/*/nodes/*/files/**", "get node file"),
-    ("POST", "jobs", "create job"),
-    ("GET", "jobs", "list jobs"),
-    ("GET", "jobs/*", "get job"),
-    ("PATCH", "jobs/*", "patch job"),
-    ("DELETE", "jobs/*", "delete job"),
-    ("POST", "jobs/*/disable", "disable job"),
-    ("POST", "jobs/*/terminate", "terminate job"),
-    ("GET", "jobs/*/taskcounts", "count tasks"),
-    ("POST", "jobs/*/addtaskcollection", "add tasks"),
-    ("POST", "jobs/*/tasks", "add task"),
-    ("GET", "jobs/*/tasks", "list tasks"),
-    ("GET", "jobs/*/tasks/*", "get task"),
-    ("DELETE", "jobs/*/tasks/*", "delete task"),
-    ("POST", "jobs/*/tasks/*/terminate", "terminate task"),
-    ("GET", "jobs/*/tasks/*/files/**", "get task file"),
-    ("HEAD", "jobs/*/tasks/*/files/**", "get task file"),
-];
-
-/// Name of a Batch operation that is not in the table.
+/// Name of an operation that is not in the table.
 const OTHER: &str = "other";
-
-/// Blob operations, determined by method, by the resource in the path and by `comp`.
-const BLOB: &[&str] = &[
-    "create container",
-    "delete container",
-    "get container",
-    "list blobs",
-    "put blob",
-    "put block",
-    "put block list",
-    "get blob",
-    "head blob",
-    "delete blob",
-];
 
 /// A result is written to the output folder.
 pub const DELIVER: &str = "deliver";
@@ -75,7 +27,7 @@ const ELSEWHERE: &[&str] = &[FETCH, STORE, DELIVER];
 
 /// Returns all names, for error messages and checks.
 pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = BATCH.iter().map(|(.., name)| *name).chain(BLOB.iter().copied()).collect();
+    let mut names: Vec<_> = wire::Operation::ALL.iter().map(|operation| operation.name()).collect();
     names.push(OTHER);
     names.extend(ELSEWHERE);
     let mut seen = std::collections::BTreeSet::new();
@@ -90,7 +42,8 @@ pub fn is_elsewhere(name: &str) -> bool {
 
 /// Returns whether a name is that of a Blob operation.
 pub fn is_blob(name: &str) -> bool {
-    BLOB.contains(&name)
+    let blobs = wire::Operation::ALL.iter().filter(|operation| operation.service() == wire::Service::Blob);
+    blobs.into_iter().any(|operation| operation.name() == name)
 }
 
 impl Operation {
@@ -106,12 +59,8 @@ impl Operation {
     }
 
     fn of_batch(method: &Method, segments: &[&str]) -> Self {
-        for (wanted, path, name) in BATCH {
-            if method == *wanted
-                && let Some(ids) = fits(path, segments)
-            {
-                return Self { name, subject: ids.join("/") };
-            }
+        if let Some((operation, ids)) = wire::Operation::of_batch(method, segments) {
+            return Self { name: operation.name(), subject: ids.join("/") };
         }
         Self { name: OTHER, subject: segments.join("/") }
     }
@@ -122,46 +71,12 @@ impl Operation {
             [_, container, blob @ ..] => (*container, blob.join("/")),
             _ => return Self { name: OTHER, subject: segments.join("/") },
         };
-        let asks = |part: &str| query.split('&').any(|pair| pair == part);
-        let name = match (method.as_str(), blob.is_empty()) {
-            ("PUT", true) => "create container",
-            ("DELETE", true) => "delete container",
-            ("GET", true) if asks("comp=list") => "list blobs",
-            (_, true) => "get container",
-            ("PUT", false) if asks("comp=block") => "put block",
-            ("PUT", false) if asks("comp=blocklist") => "put block list",
-            ("PUT", false) => "put blob",
-            ("HEAD", false) => "head blob",
-            ("DELETE", false) => "delete blob",
-            _ => "get blob",
-        };
+        let comp = query.split('&').find_map(|pair| pair.strip_prefix("comp=")).unwrap_or_default();
+        let operation = wire::Operation::of_blob(method, !blob.is_empty(), comp);
+        let name = operation.map_or(OTHER, wire::Operation::name);
         let subject = if blob.is_empty() { container.to_owned() } else { format!("{container}/{blob}") };
         Self { name, subject }
     }
-}
-
-/// Returns the ids of a path that matches a pattern. `**` matches the rest of the path as one id.
-fn fits<'a>(pattern: &str, segments: &[&'a str]) -> Option<Vec<String>> {
-    let mut ids = vec![];
-    let mut segments = segments.iter();
-    for part in pattern.split('/') {
-        match part {
-            "**" => {
-                let rest: Vec<&'a str> = segments.by_ref().copied().collect();
-                if rest.is_empty() {
-                    return None;
-                }
-                ids.push(rest.join("/"));
-            }
-            "*" => ids.push((*segments.next()?).to_owned()),
-            word => {
-                if segments.next() != Some(&word) {
-                    return None;
-                }
-            }
-        }
-    }
-    segments.next().is_none().then_some(ids)
 }
 
 #[cfg(test)]

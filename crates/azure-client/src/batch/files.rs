@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use dropmill_azure_wire::batch::{NodeFile, header};
-use http::{HeaderValue, Method, header as http_header};
+use http::{HeaderValue, header as http_header};
 
 /// The part of a file to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl BatchApi {
         task: &str,
         recursive: bool,
     ) -> Result<Vec<NodeFile>, BatchError> {
-        let path = ["jobs", job, "tasks", task, "files"];
+        let ids = [job, task];
         let more = if recursive { "&recursive=true" } else { "" };
         let subject = format!("{job}/{task}");
-        self.pages(self.call_with(Op::ListTaskFiles, Method::GET, subject, &path, more)).await
+        self.pages(self.call_with(Op::ListTaskFiles, subject, &ids, more)).await
     }
 
     /// Returns a file of a task; `file` is relative to the task's folder.
@@ -72,8 +72,8 @@ impl BatchApi {
         file: &str,
         part: Part,
     ) -> Result<Bytes, BatchError> {
-        let path = ["jobs", job, "tasks", task, "files", file];
-        self.file_part(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path, part).await
+        let ids = [job, task, file];
+        self.file_part((Op::GetTaskFile, Op::HeadTaskFile), format!("{job}/{task}/{file}"), &ids, part).await
     }
 
     /// Returns the length of a file of a task in bytes.
@@ -81,8 +81,7 @@ impl BatchApi {
     /// # Errors
     /// `FileNotFound` if it does not exist; see [`BatchError`].
     pub async fn get_task_file_size(&self, job: &str, task: &str, file: &str) -> Result<u64, BatchError> {
-        let path = ["jobs", job, "tasks", task, "files", file];
-        self.file_length(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path).await
+        self.file_length(Op::HeadTaskFile, format!("{job}/{task}/{file}"), &[job, task, file]).await
     }
 
     /// Deletes a file or a folder of a task, with its content; `file` is relative to the task's folder.
@@ -90,9 +89,9 @@ impl BatchApi {
     /// # Errors
     /// `FileNotFound` if it does not exist; see [`BatchError`].
     pub async fn delete_task_file(&self, job: &str, task: &str, file: &str) -> Result<(), BatchError> {
-        let path = ["jobs", job, "tasks", task, "files", file];
+        let ids = [job, task, file];
         let subject = format!("{job}/{task}/{file}");
-        let call = self.call_with(Op::DeleteTaskFile, Method::DELETE, subject, &path, "&recursive=true");
+        let call = self.call_with(Op::DeleteTaskFile, subject, &ids, "&recursive=true");
         self.done(call.ok(&[200])).await
     }
 
@@ -129,22 +128,22 @@ impl BatchApi {
         file: &str,
         part: Part,
     ) -> Result<Bytes, BatchError> {
-        let path = ["pools", pool, "nodes", node, "files", file];
-        self.file_part(Op::GetNodeFile, format!("{pool}/{node}/{file}"), &path, part).await
+        let ids = [pool, node, file];
+        self.file_part((Op::GetNodeFile, Op::HeadNodeFile), format!("{pool}/{node}/{file}"), &ids, part).await
     }
 
     async fn file_part(
         &self,
-        op: Op,
+        (op, head): (Op, Op),
         subject: String,
-        path: &[&str],
+        ids: &[&str],
         part: Part,
     ) -> Result<Bytes, CallError> {
         let (first, last) = match part {
-            Part::Whole => return self.file(op, subject, path, None).await,
+            Part::Whole => return self.file(op, subject, ids, None).await,
             Part::Range(first, last) => (first, last.max(first)),
             Part::Tail(bytes) => {
-                let length = self.file_length(op, subject.clone(), path).await?;
+                let length = self.file_length(head, subject.clone(), ids).await?;
                 if length == 0 || bytes == 0 {
                     return Ok(Bytes::new());
                 }
@@ -152,17 +151,17 @@ impl BatchApi {
                 (length.saturating_sub(bytes), length - 1)
             }
         };
-        self.file(op, subject, path, Some((first, last))).await
+        self.file(op, subject, ids, Some((first, last))).await
     }
 
     async fn file(
         &self,
         operation: Op,
         subject: String,
-        path: &[&str],
+        ids: &[&str],
         range: Option<(u64, u64)>,
     ) -> Result<Bytes, CallError> {
-        let call = self.call(operation, Method::GET, subject, path).ok(&[200, 206]);
+        let call = self.call(operation, subject, ids).ok(&[200, 206]);
         let call = call.header(http_header::ACCEPT, HeaderValue::from_static("application/octet-stream"));
         let Some((first, last)) = range else { return Ok(self.exchange(call).await?.body) };
         let call = call.text_header(header::OCP_RANGE, &format!("bytes={first}-{last}"))?;
@@ -177,8 +176,8 @@ impl BatchApi {
         Ok(body)
     }
 
-    async fn file_length(&self, operation: Op, subject: String, path: &[&str]) -> Result<u64, CallError> {
-        let call = self.call(operation, Method::HEAD, subject, path);
+    async fn file_length(&self, operation: Op, subject: String, ids: &[&str]) -> Result<u64, CallError> {
+        let call = self.call(operation, subject, ids);
         let tried = call.tried.clone();
         let answer = self.exchange(call).await?;
         let length = answer.headers.get(http_header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());

@@ -3,7 +3,6 @@
 use super::{BatchApi, with_json};
 use crate::{error::BatchError, operation::Operation as Op};
 use dropmill_azure_wire::batch::{DisableTasks, Job, JobAdd, JobDisable, JobPatch, JobTerminate};
-use http::Method;
 
 impl BatchApi {
     /// Adds a job. Tasks can be added when this returns.
@@ -11,7 +10,7 @@ impl BatchApi {
     /// # Errors
     /// `JobExists` if a job of that name exists, whether this or another; see [`BatchError`].
     pub async fn create_job(&self, job: &JobAdd) -> Result<(), BatchError> {
-        let call = self.call(Op::CreateJob, Method::POST, job.id.clone(), &["jobs"]);
+        let call = self.call(Op::CreateJob, job.id.clone(), &[]);
         self.done(with_json(call, job).ok(&[201])).await
     }
 
@@ -20,10 +19,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn get_job(&self, job: &str) -> Result<Job, BatchError> {
-        self.entity(self.call(Op::GetJob, Method::GET, job.to_owned(), &["jobs", job]), job, |job: &Job| {
-            &job.id
-        })
-        .await
+        self.entity(self.call(Op::GetJob, job.to_owned(), &[job]), job, |job: &Job| &job.id).await
     }
 
     /// Changes the properties that are set in `patch`.
@@ -31,7 +27,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn patch_job(&self, job: &str, patch: &JobPatch) -> Result<(), BatchError> {
-        let call = self.call(Op::PatchJob, Method::PATCH, job.to_owned(), &["jobs", job]);
+        let call = self.call(Op::PatchJob, job.to_owned(), &[job]);
         self.done(with_json(call, patch)).await
     }
 
@@ -40,7 +36,7 @@ impl BatchApi {
     /// # Errors
     /// `JobNotActive` if it has ended or ends; see [`BatchError`].
     pub async fn disable_job(&self, job: &str, tasks: DisableTasks) -> Result<(), BatchError> {
-        let call = self.call(Op::DisableJob, Method::POST, job.to_owned(), &["jobs", job, "disable"]);
+        let call = self.call(Op::DisableJob, job.to_owned(), &[job]);
         self.done(with_json(call, &JobDisable { disable_tasks: tasks }).ok(&[202])).await
     }
 
@@ -50,7 +46,7 @@ impl BatchApi {
     /// # Errors
     /// `JobCompleted` or `JobBeingTerminated` if it has ended or is ending; see [`BatchError`].
     pub async fn terminate_job(&self, job: &str, reason: Option<&str>) -> Result<(), BatchError> {
-        let call = self.call(Op::TerminateJob, Method::POST, job.to_owned(), &["jobs", job, "terminate"]);
+        let call = self.call(Op::TerminateJob, job.to_owned(), &[job]);
         let call = match reason {
             Some(reason) => with_json(call, &JobTerminate { terminate_reason: Some(reason.into()) }),
             None => call,
@@ -63,7 +59,7 @@ impl BatchApi {
     /// # Errors
     /// `JobNotFound` if it does not exist, `JobBeingDeleted` if the deletion has begun; see [`BatchError`].
     pub async fn delete_job(&self, job: &str) -> Result<(), BatchError> {
-        self.done(self.call(Op::DeleteJob, Method::DELETE, job.to_owned(), &["jobs", job]).ok(&[202])).await
+        self.done(self.call(Op::DeleteJob, job.to_owned(), &[job]).ok(&[202])).await
     }
 
     /// Returns all jobs that match `filter`, with the properties in `select`.
@@ -75,6 +71,6 @@ impl BatchApi {
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Vec<Job>, BatchError> {
-        self.list(Op::ListJobs, String::new(), &["jobs"], filter, select).await
+        self.list(Op::ListJobs, String::new(), &[], filter, select).await
     }
 }

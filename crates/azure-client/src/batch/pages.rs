@@ -8,7 +8,6 @@ use crate::{
     operation::{CallInfo, Operation},
 };
 use dropmill_azure_wire::{batch::Page, secret::without_query, uri::Query};
-use http::Method;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
@@ -20,7 +19,7 @@ impl BatchApi {
         &self,
         operation: Operation,
         subject: String,
-        segments: &[&str],
+        ids: &[&str],
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Vec<T>, CallError> {
@@ -31,7 +30,7 @@ impl BatchApi {
             }
         }
         let more = if more.as_str().is_empty() { String::new() } else { format!("&{}", more.as_str()) };
-        self.pages(self.call_with(operation, Method::GET, subject, segments, &more)).await
+        self.pages(self.call_with(operation, subject, ids, &more)).await
     }
 
     /// Reads a list from its first page to its last.
@@ -41,8 +40,7 @@ impl BatchApi {
         let mut seen = BTreeSet::new();
         let mut all: Vec<T> = vec![];
         loop {
-            let call =
-                Call::new(tried.operation, tried.subject.as_str(), Method::GET, path_and_query.clone());
+            let call = Call::new(tried.operation, tried.subject.as_str(), path_and_query.clone());
             let answer = self.exchange(call).await?;
             let mut page: Page<T> = answer.json(&tried)?;
             if all.is_empty() {

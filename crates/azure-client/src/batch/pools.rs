@@ -6,7 +6,6 @@ use dropmill_azure_wire::batch::{
     ComputeNode, NodeDeallocationOption, NodeReboot, NodeRemove, Pool, PoolAdd, PoolNodeCounts, PoolPatch,
     PoolResize, limit,
 };
-use http::Method;
 use std::collections::BTreeSet;
 
 impl BatchApi {
@@ -15,7 +14,7 @@ impl BatchApi {
     /// # Errors
     /// `PoolExists` if a pool of that name exists, whether this or another; see [`BatchError`].
     pub async fn create_pool(&self, pool: &PoolAdd) -> Result<(), BatchError> {
-        let call = self.call(Op::CreatePool, Method::POST, pool.id.clone(), &["pools"]);
+        let call = self.call(Op::CreatePool, pool.id.clone(), &[]);
         self.done(with_json(call, pool).ok(&[201])).await
     }
 
@@ -24,12 +23,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn get_pool(&self, pool: &str) -> Result<Pool, BatchError> {
-        self.entity(
-            self.call(Op::GetPool, Method::GET, pool.to_owned(), &["pools", pool]),
-            pool,
-            |pool: &Pool| &pool.id,
-        )
-        .await
+        self.entity(self.call(Op::GetPool, pool.to_owned(), &[pool]), pool, |pool: &Pool| &pool.id).await
     }
 
     /// Deletes a pool. It is listed as `deleting` until its nodes are gone.
@@ -37,8 +31,7 @@ impl BatchApi {
     /// # Errors
     /// `PoolNotFound` if it does not exist, `PoolBeingDeleted` if the deletion has begun; see [`BatchError`].
     pub async fn delete_pool(&self, pool: &str) -> Result<(), BatchError> {
-        self.done(self.call(Op::DeletePool, Method::DELETE, pool.to_owned(), &["pools", pool]).ok(&[202]))
-            .await
+        self.done(self.call(Op::DeletePool, pool.to_owned(), &[pool]).ok(&[202])).await
     }
 
     /// Changes the properties that are set in `patch`.
@@ -46,7 +39,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn patch_pool(&self, pool: &str, patch: &PoolPatch) -> Result<(), BatchError> {
-        let call = self.call(Op::PatchPool, Method::PATCH, pool.to_owned(), &["pools", pool]);
+        let call = self.call(Op::PatchPool, pool.to_owned(), &[pool]);
         self.done(with_json(call, patch)).await
     }
 
@@ -55,7 +48,7 @@ impl BatchApi {
     /// # Errors
     /// `PoolBeingResized` during another resize; see [`BatchError`].
     pub async fn resize_pool(&self, pool: &str, resize: &PoolResize) -> Result<(), BatchError> {
-        let call = self.call(Op::ResizePool, Method::POST, pool.to_owned(), &["pools", pool, "resize"]);
+        let call = self.call(Op::ResizePool, pool.to_owned(), &[pool]);
         self.done(with_json(call, resize).ok(&[202])).await
     }
 
@@ -64,7 +57,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn stop_resize(&self, pool: &str) -> Result<(), BatchError> {
-        let call = self.call(Op::StopResize, Method::POST, pool.to_owned(), &["pools", pool, "stopresize"]);
+        let call = self.call(Op::StopResize, pool.to_owned(), &[pool]);
         self.done(call.ok(&[202])).await
     }
 
@@ -77,7 +70,7 @@ impl BatchApi {
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Vec<Pool>, BatchError> {
-        self.list(Op::ListPools, String::new(), &["pools"], filter, select).await
+        self.list(Op::ListPools, String::new(), &[], filter, select).await
     }
 
     /// Returns the number of nodes in each state, for every pool or for one.
@@ -87,7 +80,7 @@ impl BatchApi {
     pub async fn pool_node_counts(&self, pool: Option<&str>) -> Result<Vec<PoolNodeCounts>, BatchError> {
         let filter = pool.map(|pool| format!("poolId eq '{}'", pool.replace('\'', "''")));
         let subject = pool.unwrap_or_default().to_owned();
-        self.list(Op::PoolNodeCounts, subject, &["nodecounts"], filter.as_deref(), None).await
+        self.list(Op::PoolNodeCounts, subject, &[], filter.as_deref(), None).await
     }
 
     /// Returns the nodes of a pool, without duplicates. Pages are created at different times, so two pages
@@ -102,7 +95,7 @@ impl BatchApi {
         select: Option<&str>,
     ) -> Result<Vec<ComputeNode>, BatchError> {
         let nodes: Vec<ComputeNode> =
-            self.list(Op::ListNodes, pool.to_owned(), &["pools", pool, "nodes"], filter, select).await?;
+            self.list(Op::ListNodes, pool.to_owned(), &[pool], filter, select).await?;
         let mut names = BTreeSet::new();
         if nodes.iter().all(|node| names.insert(&*node.id)) {
             return Ok(nodes);
@@ -127,7 +120,7 @@ impl BatchApi {
         nodes: &[String],
         option: Option<NodeDeallocationOption>,
     ) -> Result<(), BatchError> {
-        let call = self.call(Op::RemoveNodes, Method::POST, pool.to_owned(), &["pools", pool, "removenodes"]);
+        let call = self.call(Op::RemoveNodes, pool.to_owned(), &[pool]);
         if !(1..=limit::NODES_PER_REMOVAL).contains(&nodes.len()) {
             return Err(call.unsendable(
                 "InvalidPropertyValue",
@@ -144,8 +137,8 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn reboot_node(&self, pool: &str, node: &str) -> Result<(), BatchError> {
-        let path = ["pools", pool, "nodes", node, "reboot"];
-        let call = self.call(Op::RebootNode, Method::POST, format!("{pool}/{node}"), &path);
+        let ids = [pool, node];
+        let call = self.call(Op::RebootNode, format!("{pool}/{node}"), &ids);
         self.done(with_json(call, &NodeReboot::default()).ok(&[202])).await
     }
 }

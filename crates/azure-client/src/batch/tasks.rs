@@ -5,7 +5,6 @@ use crate::{error::BatchError, operation::Operation as Op};
 use dropmill_azure_wire::batch::{
     Task, TaskAdd, TaskAddCollectionResult, TaskAddResult, TaskCountsResult, TaskStatus, limit,
 };
-use http::Method;
 use serde::Serialize;
 
 impl BatchApi {
@@ -20,7 +19,7 @@ impl BatchApi {
         struct Collection<'a> {
             value: &'a [TaskAdd],
         }
-        let call = self.call(Op::AddTasks, Method::POST, job.to_owned(), &["jobs", job, "addtaskcollection"]);
+        let call = self.call(Op::AddTasks, job.to_owned(), &[job]);
         if !(1..=limit::TASKS_PER_COLLECTION).contains(&tasks.len()) {
             return Err(call.unsendable(
                 "InvalidPropertyValue",
@@ -42,13 +41,8 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn get_task(&self, job: &str, task: &str) -> Result<Task, BatchError> {
-        let path = ["jobs", job, "tasks", task];
-        self.entity(
-            self.call(Op::GetTask, Method::GET, format!("{job}/{task}"), &path),
-            task,
-            |task: &Task| &task.id,
-        )
-        .await
+        let ids = [job, task];
+        self.entity(self.call(Op::GetTask, format!("{job}/{task}"), &ids), task, |task: &Task| &task.id).await
     }
 
     /// Returns all tasks of a job that match `filter`, with the properties in `select`, usually
@@ -63,7 +57,7 @@ impl BatchApi {
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Vec<TaskStatus>, BatchError> {
-        self.list(Op::ListTasks, job.to_owned(), &["jobs", job, "tasks"], filter, select).await
+        self.list(Op::ListTasks, job.to_owned(), &[job], filter, select).await
     }
 
     /// Returns the number of tasks in each state; it may be some seconds old.
@@ -71,7 +65,7 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn task_counts(&self, job: &str) -> Result<TaskCountsResult, BatchError> {
-        self.read(self.call(Op::TaskCounts, Method::GET, job.to_owned(), &["jobs", job, "taskcounts"])).await
+        self.read(self.call(Op::TaskCounts, job.to_owned(), &[job])).await
     }
 
     /// Terminates a task.
@@ -79,8 +73,8 @@ impl BatchApi {
     /// # Errors
     /// `TaskCompleted` if it has ended; see [`BatchError`].
     pub async fn terminate_task(&self, job: &str, task: &str) -> Result<(), BatchError> {
-        let path = ["jobs", job, "tasks", task, "terminate"];
-        let call = self.call(Op::TerminateTask, Method::POST, format!("{job}/{task}"), &path);
+        let ids = [job, task];
+        let call = self.call(Op::TerminateTask, format!("{job}/{task}"), &ids);
         self.done(call.ok(&[204])).await
     }
 
@@ -89,8 +83,8 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn delete_task(&self, job: &str, task: &str) -> Result<(), BatchError> {
-        let path = ["jobs", job, "tasks", task];
-        self.done(self.call(Op::DeleteTask, Method::DELETE, format!("{job}/{task}"), &path)).await
+        let ids = [job, task];
+        self.done(self.call(Op::DeleteTask, format!("{job}/{task}"), &ids)).await
     }
 
     /// Queues a failed task again.
@@ -98,8 +92,8 @@ impl BatchApi {
     /// # Errors
     /// `TaskSucceeded`, `TaskNotCompleted`; see [`BatchError`].
     pub async fn reactivate_task(&self, job: &str, task: &str) -> Result<(), BatchError> {
-        let path = ["jobs", job, "tasks", task, "reactivate"];
-        let call = self.call(Op::ReactivateTask, Method::POST, format!("{job}/{task}"), &path);
+        let ids = [job, task];
+        let call = self.call(Op::ReactivateTask, format!("{job}/{task}"), &ids);
         self.done(call.ok(&[204])).await
     }
 }

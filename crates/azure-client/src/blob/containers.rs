@@ -4,7 +4,6 @@ use super::{BlobApi, BlobInfo, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
 use dropmill_azure_wire::blob::{BlobProperties, metadata_from_headers};
 use dropmill_lifecycle::Code;
-use http::Method;
 
 impl BlobApi {
     /// Creates a container; returns `true` if one of that name existed already. After a 409 without an error
@@ -13,7 +12,7 @@ impl BlobApi {
     /// # Errors
     /// `ContainerBeingDeleted` for half a minute after one of that name was deleted; see [`BlobError`].
     pub async fn create_container(&self, container: &str) -> Result<bool, BlobError> {
-        let call = self.container_call(Op::CreateContainer, Method::PUT, container, "").ok(&[201]);
+        let call = self.container_call(Op::CreateContainer, container, "").ok(&[201]);
         match self.caller.exchange(call).await {
             Ok(_) => Ok(false),
             Err(error) if error.code() == Some(Code::ContainerAlreadyExists) => Ok(true),
@@ -30,7 +29,7 @@ impl BlobApi {
     /// # Errors
     /// `ContainerNotFound` if it does not exist; see [`BlobError`].
     pub async fn delete_container(&self, container: &str) -> Result<(), BlobError> {
-        let call = self.container_call(Op::DeleteContainer, Method::DELETE, container, "").ok(&[202]);
+        let call = self.container_call(Op::DeleteContainer, container, "").ok(&[202]);
         self.caller.exchange(call).await?;
         Ok(())
     }
@@ -40,7 +39,7 @@ impl BlobApi {
     /// # Errors
     /// See [`BlobError`].
     pub async fn container_exists(&self, container: &str) -> Result<bool, BlobError> {
-        let call = self.container_call(Op::ContainerExists, Method::HEAD, container, "");
+        let call = self.container_call(Op::ContainerExists, container, "");
         match self.caller.exchange(call).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
@@ -53,7 +52,7 @@ impl BlobApi {
     /// # Errors
     /// `BlobNotFound` or `ContainerNotFound`; see [`BlobError`].
     pub async fn head_blob(&self, container: &str, name: &str) -> Result<BlobInfo, BlobError> {
-        let call = self.blob_call(Op::HeadBlob, Method::HEAD, container, name, None);
+        let call = self.blob_call(Op::HeadBlob, container, name, None);
         let tried = call.tried.clone();
         let answer = self.caller.exchange(call).await?;
         let Some(properties) = BlobProperties::from_headers(&answer.headers) else {
@@ -73,7 +72,7 @@ impl BlobApi {
     /// # Errors
     /// `BlobNotFound` if it does not exist; see [`BlobError`].
     pub async fn delete_blob(&self, container: &str, name: &str) -> Result<(), BlobError> {
-        let call = self.blob_call(Op::DeleteBlob, Method::DELETE, container, name, None).ok(&[202]);
+        let call = self.blob_call(Op::DeleteBlob, container, name, None).ok(&[202]);
         let call = call.text_header(dropmill_azure_wire::blob::header::DELETE_SNAPSHOTS, "include")?;
         self.caller.exchange(call).await?;
         Ok(())

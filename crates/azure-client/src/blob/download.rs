@@ -15,7 +15,7 @@ use dropmill_azure_wire::{
     etag::ETag,
     transport::{ResponseBody, TransportError},
 };
-use http::{HeaderMap, HeaderValue, Method, Response, header as http_header};
+use http::{HeaderMap, HeaderValue, Response, header as http_header};
 use http_body_util::BodyExt;
 use std::{io::Write, time::Duration};
 use tokio::time::timeout;
@@ -49,7 +49,7 @@ impl BlobApi {
     /// # Errors
     /// [`CallError::TooLarge`] above `limit_bytes`; [`BlobError::Corrupt`]; see [`BlobError`].
     pub async fn get_blob(&self, container: &str, name: &str, limit_bytes: u64) -> Result<Bytes, BlobError> {
-        let call = self.blob_call(Op::GetBlob, Method::GET, container, name, None);
+        let call = self.blob_call(Op::GetBlob, container, name, None);
         let tried = call.tried.clone();
         let response = self.caller.stream(call).await?;
         let whole = whole_of(&tried, &response)?;
@@ -115,7 +115,7 @@ impl BlobApi {
         listed: Option<&BlobListing>,
         writer: &mut W,
     ) -> Result<Downloaded, BlobError> {
-        let call = self.blob_call(Op::GetBlob, Method::GET, container, name, None);
+        let call = self.blob_call(Op::GetBlob, container, name, None);
         let tried = call.tried.clone();
         let response = self.caller.stream(call).await?;
         let mut whole = whole_of(&tried, &response)?;
@@ -185,7 +185,7 @@ impl BlobApi {
         from: u64,
         whole: &Whole,
     ) -> Result<ResponseBody, CallError> {
-        let call: Call = self.blob_call(Op::GetBlob, Method::GET, container, name, None).ok(&[206]);
+        let call: Call = self.blob_call(Op::GetBlob, container, name, None).ok(&[206]);
         let tried = call.tried.clone();
         let call = call
             .text_header(header::RANGE, &format!("bytes={from}-"))?

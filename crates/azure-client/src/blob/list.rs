@@ -6,7 +6,6 @@ use dropmill_azure_wire::{
     blob::{BlobList, Entry, FileMetadata},
     uri::encode,
 };
-use http::Method;
 use std::collections::BTreeSet;
 
 /// Maximum number of pages, more than any container of this project needs: 100 million blobs.
@@ -60,7 +59,7 @@ impl BlobApi {
         loop {
             let here =
                 if marker.is_empty() { query.clone() } else { format!("{query}&marker={}", encode(&marker)) };
-            let call = self.container_call(Op::ListBlobs, Method::GET, container, &here);
+            let call = self.container_call(Op::ListBlobs, container, &here);
             let tried = call.tried.clone();
             let answer = self.caller.exchange(call).await?;
             let page = BlobList::read(&answer.body)

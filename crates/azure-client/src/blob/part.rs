@@ -7,7 +7,6 @@ use crate::{
 };
 use bytes::Bytes;
 use dropmill_azure_wire::blob::header;
-use http::Method;
 
 impl BlobApi {
     /// Returns up to `bytes` bytes of a blob from offset `first`: none after its end, and `None` if there is no such blob.
@@ -23,7 +22,7 @@ impl BlobApi {
         bytes: u32,
     ) -> Result<Option<Bytes>, BlobError> {
         let last = first.saturating_add(bytes.max(1).into()) - 1;
-        let call = self.blob_call(Op::GetBlob, Method::GET, container, name, None).ok(&[206]);
+        let call = self.blob_call(Op::GetBlob, container, name, None).ok(&[206]);
         let call = call.text_header(header::RANGE, &format!("bytes={first}-{last}"))?;
         match self.caller.exchange(call).await {
             Ok(response) => Ok(Some(response.body)),

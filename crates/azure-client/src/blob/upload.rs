@@ -17,7 +17,7 @@ use dropmill_azure_wire::{
     uri::encode,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::{HeaderValue, Method, header as http_header};
+use http::{HeaderValue, header as http_header};
 use std::{collections::BTreeMap, path::Path};
 
 /// Default maximum length of a file that is uploaded in one request, from memory.
@@ -132,7 +132,7 @@ impl BlobApi {
     ) -> Result<Stored, BlobError> {
         let operation = if options.only_if_absent { Op::PutNewBlob } else { Op::PutBlob };
         let length = bytes.len() as u64;
-        let mut call = self.blob_call(operation, Method::PUT, container, name, None).ok(&[201]);
+        let mut call = self.blob_call(operation, container, name, None).ok(&[201]);
         call = call.body("application/octet-stream", bytes);
         call = call.text_header(header::BLOB_TYPE, "BlockBlob")?.text_header("content-md5", &sum.base64())?;
         if let Some(kind) = &options.content_type {
@@ -187,8 +187,7 @@ impl BlobApi {
         let sum = hasher.sum();
         let ids: Vec<String> = (0..blocks.count).map(|number| blocks.id(number)).collect();
         let operation = if options.only_if_absent { Op::CommitNewBlob } else { Op::CommitBlob };
-        let mut call =
-            self.blob_call(operation, Method::PUT, container, name, Some("comp=blocklist")).ok(&[201]);
+        let mut call = self.blob_call(operation, container, name, Some("comp=blocklist")).ok(&[201]);
         call = call.body("application/xml", write_block_choices(ids.iter().map(String::as_str)));
         call = call.text_header(header::BLOB_CONTENT_MD5, &sum.base64())?;
         if let Some(kind) = &options.content_type {
@@ -208,7 +207,7 @@ impl BlobApi {
         bytes: Bytes,
     ) -> Result<(), BlobError> {
         let query = format!("comp=block&blockid={}", encode(&id));
-        let call = self.blob_call(Op::PutBlock, Method::PUT, container, name, Some(&query)).ok(&[201]);
+        let call = self.blob_call(Op::PutBlock, container, name, Some(&query)).ok(&[201]);
         self.caller.exchange(call.body("application/octet-stream", bytes)).await?;
         Ok(())
     }
@@ -216,7 +215,7 @@ impl BlobApi {
     /// Returns the uncommitted blocks, with their lengths.
     async fn blocks_left(&self, container: &str, name: &str) -> Result<BTreeMap<String, u64>, BlobError> {
         let query = Some("comp=blocklist&blocklisttype=uncommitted");
-        let call = self.blob_call(Op::GetBlockList, Method::GET, container, name, query);
+        let call = self.blob_call(Op::GetBlockList, container, name, query);
         let tried: CallInfo = call.tried.clone();
         let answer = match self.caller.exchange(call).await {
             Ok(answer) => answer,

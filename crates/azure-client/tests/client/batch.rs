@@ -5,7 +5,6 @@ use crate::{
     service::{Answer, Seen, Service, batch_options, json, refusal, status, with_body},
 };
 use dropmill_azure_client::{
-    Operation,
     batch::{BatchApi, BatchOptions, Part},
     credential::{Credential, TokenError, TokenSource},
     error::BatchError,
@@ -391,12 +390,4 @@ async fn a_token_authorizes_a_request() {
     assert!(api(Ok("two\nlines")).get_job("j").await.is_err());
     assert_eq!(service.asked().len(), 1);
     assert!(!format!("{:?}", api(Ok("T0KEN"))).contains("T0KEN"));
-}
-
-#[test]
-fn every_operation_has_a_name() {
-    let mut words: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
-    words.sort_unstable();
-    words.dedup();
-    assert_eq!(words.len(), Operation::ALL.len());
 }

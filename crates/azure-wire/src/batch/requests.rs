@@ -5,9 +5,12 @@
 //! and the path of a value that has the wrong type. The rules are in `requests.txt`; a test compares them
 //! with the description.
 
+mod read;
+
 use super::version::Family;
+pub use read::read;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::OnceLock};
+use std::{fmt, ops::RangeInclusive, sync::OnceLock};
 
 /// The rules: a line `METHOD /path definition` for each request with a body, an empty line, and a line for
 /// each definition with its name and `property:kind` for each property. `property<=19.0` exists up to that
@@ -46,44 +49,69 @@ enum Kind {
     Truth,
     Any,
     Words(Vec<&'static str>),
-    Object(&'static str),
+    /// Index of a definition in [`Described::shapes`].
+    Object(usize),
     List(Box<Kind>),
 }
 
-/// The properties of a definition by name.
-type Shape = BTreeMap<&'static str, Property>;
+/// A definition of the description.
+struct Shape {
+    name: &'static str,
+    /// The list is short: a scan is faster than a map.
+    properties: Vec<Property>,
+}
 
 struct Property {
+    name: &'static str,
     kind: Kind,
     /// API versions that have the property.
     families: RangeInclusive<Family>,
 }
 
 struct Described {
-    requests: Vec<(&'static str, Vec<&'static str>, &'static str)>,
-    shapes: BTreeMap<&'static str, Shape>,
+    /// Method, path and definition of the body, which is a [`Kind::Object`].
+    requests: Vec<(&'static str, Vec<&'static str>, Kind)>,
+    shapes: Vec<Shape>,
 }
 
+impl Shape {
+    fn property(&self, name: &str, family: Family) -> Option<&Property> {
+        self.properties.iter().find(|property| property.name == name && property.families.contains(&family))
+    }
+}
+
+/// Why a name in the list can be looked up.
+const DEFINED: &str = "requests.txt defines every name that it uses, as a test checks";
+
 impl Kind {
-    fn read(text: &'static str) -> Self {
+    /// Returns the definition of an object.
+    fn shape(&self) -> Option<&'static Shape> {
+        match self {
+            Self::Object(at) => described().shapes.get(*at),
+            _ => None,
+        }
+    }
+
+    /// `names` are the names of all definitions.
+    fn read(text: &'static str, names: &[&str]) -> Self {
         match text {
             "text" => Self::Text,
             "number" => Self::Number,
             "truth" => Self::Truth,
             "any" => Self::Any,
             _ => match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                Some(of) => Self::List(Box::new(Self::read(of))),
+                Some(of) => Self::List(Box::new(Self::read(of, names))),
                 None if text.contains('|') => {
                     Self::Words(text.split('|').filter(|word| !word.is_empty()).collect())
                 }
-                None => Self::Object(text),
+                None => Self::Object(names.iter().position(|name| *name == text).expect(DEFINED)),
             },
         }
     }
 }
 
 impl Property {
-    fn read(name: &'static str, kind: Kind) -> (&'static str, Self) {
+    fn read(name: &'static str, kind: Kind) -> Self {
         let (first, last) = (Family::Nineteen, Family::Dated);
         let (name, families) = match (name.split_once("<="), name.split_once(">=")) {
             (Some((name, "19.0")), _) => (name, first..=Family::Nineteen),
@@ -92,7 +120,7 @@ impl Property {
             (None, Some((name, _))) => (name, Family::Dated..=last),
             (None, None) => (name, first..=last),
         };
-        (name, Self { kind, families })
+        Self { name, kind, families }
     }
 }
 
@@ -100,16 +128,18 @@ fn described() -> &'static Described {
     static READ: OnceLock<Described> = OnceLock::new();
     READ.get_or_init(|| {
         let (requests, definitions) = LIST.split_once("\n\n").unwrap_or((LIST, ""));
+        let names: Vec<&str> = definitions.lines().filter_map(|line| line.split(' ').next()).collect();
         let request = |line: &'static str| {
             let mut parts = line.split(' ');
             let (method, path) = (parts.next()?, parts.next()?);
-            Some((method, path.split('/').skip(1).collect(), parts.next()?))
+            Some((method, path.split('/').skip(1).collect(), Kind::read(parts.next()?, &names)))
         };
         let shape = |line: &'static str| {
             let mut parts = line.split(' ');
             let name = parts.next()?;
             let properties = parts.filter_map(|part| part.split_once(':'));
-            Some((name, properties.map(|(name, kind)| Property::read(name, Kind::read(kind))).collect()))
+            let properties = properties.map(|(name, kind)| Property::read(name, Kind::read(kind, &names)));
+            Some(Shape { name, properties: properties.collect() })
         };
         Described {
             requests: requests.lines().filter_map(request).collect(),
@@ -118,19 +148,25 @@ fn described() -> &'static Described {
     })
 }
 
-/// Checks the body of a request. `path` is the path split into segments. The report is empty for requests
-/// that have no body in the description, and for bodies that are not JSON.
-pub fn check(family: Family, method: &str, path: &[&str], body: &[u8]) -> Report {
+/// Returns the kind of a request's body and the name of its definition, if the description has the request with a body.
+fn body_of(method: &str, path: &[&str]) -> Option<(&'static Kind, &'static str)> {
     let matches_path = |wanted: &[&str]| {
         wanted.len() == path.len()
             && wanted.iter().zip(path).all(|(wanted, part)| *wanted == "*" || wanted == part)
     };
-    let mut report = Report::default();
     let found = described().requests.iter().find(|(of, wanted, _)| *of == method && matches_path(wanted));
-    if let Some((_, _, definition)) = found {
+    let (_, _, kind) = found?;
+    Some((kind, kind.shape()?.name))
+}
+
+/// Checks the body of a request. `path` is the path split into segments. The report is empty for requests
+/// that have no body in the description, and for bodies that are not JSON.
+pub fn check(family: Family, method: &str, path: &[&str], body: &[u8]) -> Report {
+    let mut report = Report::default();
+    if let Some((kind, definition)) = body_of(method, path) {
         report.definition = definition;
         let mut reader = serde_json::Deserializer::from_slice(body);
-        let place = Place { kind: &Kind::Object(definition), above: None, name: "" };
+        let place = Place { kind, above: None, name: "" };
         // Ignore the error: the caller parses the body and reports invalid JSON.
         let _ = Check { place: &place, family, report: &mut report }.deserialize(&mut reader);
     }
@@ -139,12 +175,17 @@ pub fn check(family: Family, method: &str, path: &[&str], body: &[u8]) -> Report
 
 /// The position of a value in the body, as a linked list of parents.
 struct Place<'a> {
-    kind: &'a Kind,
+    kind: &'static Kind,
     above: Option<&'a Place<'a>>,
     name: &'a str,
 }
 
 impl Place<'_> {
+    /// Returns the path of a property of this value.
+    fn path_of(&self, name: &str) -> String {
+        Place { kind: &Kind::Any, above: Some(self), name }.path()
+    }
+
     fn path(&self) -> String {
         let above = self.above.map(Place::path).unwrap_or_default();
         match (above.is_empty(), self.name) {
@@ -249,32 +290,33 @@ impl<'de> Visitor<'de> for Check<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let Kind::Object(name) = self.place.kind else {
+        let Some(shape) = self.place.kind.shape() else {
             self.wrong("an object");
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         };
-        let shape = described().shapes.get(name);
         while let Some(Name(name)) = map.next_key()? {
-            let property = shape.and_then(|shape| shape.get_key_value(&*name));
-            match property.filter(|(_, property)| property.families.contains(&self.family)) {
-                Some((name, Property { kind, .. })) => {
+            match shape.property(&name, self.family) {
+                Some(Property { name, kind, .. }) => {
                     let place = Place { kind, above: Some(self.place), name };
                     let family = self.family;
                     map.next_value_seed(Check { place: &place, family, report: &mut *self.report })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
-                    // The service ignores OData annotations.
-                    if !name.contains('@') && !name.starts_with("odata.") {
-                        let place = Place { kind: &Kind::Any, above: Some(self.place), name: &name };
-                        self.report.unknown.push(place.path());
+                    if !is_annotation(&name) {
+                        self.report.unknown.push(self.place.path_of(&name));
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Returns `true` for OData annotations, which the service ignores.
+fn is_annotation(name: &str) -> bool {
+    name.contains('@') || name.starts_with("odata.")
 }
 
 /// A property name, borrowed from the body unless it contains escapes.

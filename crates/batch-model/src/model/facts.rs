@@ -432,5 +432,15 @@ pub(super) fn job_directory(job: &str) -> String {
 
 /// Serializes a value whose keys are text.
 pub fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("stored types have text keys")
+    serde_json::to_string(value).expect(KEYS)
 }
+
+/// Serializes a value in place of the content of `text`, whose memory is reused.
+pub fn write_json(text: &mut String, value: &impl Serialize) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    bytes.clear();
+    serde_json::to_writer(&mut bytes, value).expect(KEYS);
+    *text = String::from_utf8(bytes).expect("JSON is UTF-8");
+}
+
+const KEYS: &str = "stored types have text keys";

@@ -101,6 +101,8 @@ pub struct Model {
     last_launch: LaunchId,
     last_number: u64,
     last_moment: Timestamp,
+    /// Reused buffer for specifications as JSON.
+    room: String,
     rng: ChaCha8Rng,
     supply: Capacity,
     storage: Option<AutoStorage>,
@@ -169,6 +171,7 @@ impl Model {
             last_launch: first_launch,
             last_number: 0,
             last_moment: Timestamp::UNIX_EPOCH,
+            room: String::new(),
             rng,
             supply: Capacity::quota(u32::MAX),
             storage: None,

@@ -1,9 +1,11 @@
 //! Compresses texts that are similar to each other by storing the difference from a common pattern.
 //!
 //! The tasks of a job are created by one program: they differ in a name, a file, a signature. So the first
-//! text of a kind becomes a pattern, and others are compressed against it (LZ4, about a microsecond here, and
-//! less to decompress). Each packed text holds a reference to its pattern, so it does not depend on the
-//! packer, and a pattern is freed with the last text that needs it.
+//! text of a kind becomes a pattern, and others are compressed against it as LZ4 blocks: by `aligned` if they
+//! have the structure of the pattern, by the library otherwise. Each packed text holds a reference to its
+//! pattern, so it does not depend on the packer, and a pattern is freed with the last text that needs it.
+
+mod aligned;
 
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use std::sync::Arc;
@@ -33,6 +35,8 @@ struct Pattern(Box<[u8]>);
 pub struct Packer {
     /// The last used pattern comes first.
     patterns: Vec<Arc<Pattern>>,
+    /// Reused buffer for the compressed text.
+    room: Vec<u8>,
 }
 
 impl Packed {
@@ -57,7 +61,33 @@ impl Packed {
 impl Packer {
     /// Packs a text if it is not packed.
     pub fn pack(&mut self, packed: &mut Packed) {
-        let Form::Plain(text) = &packed.0 else { return };
+        if let Form::Plain(text) = &packed.0 {
+            *packed = self.packed(text);
+        }
+    }
+
+    /// Packs a text.
+    pub fn packed(&mut self, text: &str) -> Packed {
+        let most = text.len() / ALIKE;
+        let mut bytes = std::mem::take(&mut self.room);
+        let aligned = self.patterns.iter().position(|pattern| {
+            bytes.clear();
+            bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            aligned::compress(text.as_bytes(), &pattern.0, most.saturating_sub(bytes.len()), &mut bytes)
+        });
+        let packed = match aligned {
+            Some(at) => {
+                self.patterns[..=at].rotate_right(1);
+                bytes.as_slice().into()
+            }
+            None => self.compressed(text).into(),
+        };
+        self.room = bytes;
+        Packed(Form::Like(self.patterns[0].clone(), packed))
+    }
+
+    /// Compresses a text against the best pattern, which moves to the front, or makes the text a pattern.
+    fn compressed(&mut self, text: &str) -> Vec<u8> {
         let mut best: Option<(usize, Vec<u8>)> = None;
         for (at, pattern) in self.patterns.iter().enumerate() {
             let bytes = compress_prepend_size_with_dict(text.as_bytes(), &pattern.0);
@@ -70,7 +100,7 @@ impl Packer {
             }
         }
         let most = if self.patterns.len() < MOST_PATTERNS { ALIKE } else { SIMILAR };
-        let bytes = match best.filter(|(_, bytes)| bytes.len() <= text.len() / most) {
+        match best.filter(|(_, bytes)| bytes.len() <= text.len() / most) {
             Some((at, bytes)) => {
                 self.patterns[..=at].rotate_right(1);
                 bytes
@@ -80,13 +110,12 @@ impl Packer {
                 self.patterns.insert(0, Arc::new(Pattern(text.as_bytes().into())));
                 compress_prepend_size_with_dict(text.as_bytes(), text.as_bytes())
             }
-        };
-        packed.0 = Form::Like(self.patterns[0].clone(), bytes.into());
+        }
     }
 
     /// Removes all patterns.
     pub fn clear(&mut self) {
-        self.patterns = Vec::new();
+        *self = Self::default();
     }
 }
 

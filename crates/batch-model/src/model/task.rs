@@ -83,7 +83,12 @@ impl Needs {
 impl Task {
     /// Creates a task with this key and specification; `text` is the specification as JSON.
     pub fn new(key: &TaskKey, add: &TaskAdd, text: impl Into<Box<str>>, facts: TaskFacts) -> Self {
-        Self { id: key.spelled(&add.id), asked: Packed::plain(text), needs: Needs::of(add), facts }
+        Self::packed(key, add, Packed::plain(text), facts)
+    }
+
+    /// Likewise; `asked` is that JSON, packed or not.
+    pub(super) fn packed(key: &TaskKey, add: &TaskAdd, asked: Packed, facts: TaskFacts) -> Self {
+        Self { id: key.spelled(&add.id), asked, needs: Needs::of(add), facts }
     }
 
     /// Returns its current specification. It is parsed at each call.

@@ -4,9 +4,11 @@ mod answer;
 mod files;
 mod front;
 mod jobs;
+mod nodes;
 mod pools;
 mod routes;
 mod schedules;
+mod tasks;
 
 use crate::batch_core::Core;
 pub(crate) use front::Front;
@@ -180,7 +182,7 @@ impl Ask<'_> {
 
     /// Parses the body, and checks for unknown values and properties.
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
-        let report = requests::check(self.family, self.method.as_str(), &self.path, &self.body);
+        let (report, value) = requests::read(self.family, self.method.as_str(), &self.path, &self.body);
         if let Some(wrong) = report.wrong {
             return Err(Refusal::invalid(&wrong.property, wrong.value, &wrong.reason));
         }
@@ -190,6 +192,10 @@ impl Ask<'_> {
                 return Err(Refusal::new(400, "InvalidRequestBody", words).with("PropertyName", property));
             }
         }
+        if let Ok(value) = value {
+            return Ok(value);
+        }
+        // The positions in errors are those of a body that has known properties only.
         let ignored = without(&self.body, &report.unknown);
         let body = ignored.as_deref().unwrap_or(&self.body);
         let error = match serde_json::from_slice(body) {

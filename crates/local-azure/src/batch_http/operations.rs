@@ -1,91 +1,44 @@
 //! Tests that every operation of the protocol is implemented and documented.
 
 use super::tests::Rig;
+use dropmill_azure_wire::operation::{Operation, Service};
 use serde_json::json;
 
-/// Method, path, and a minimal body. `p`, `j`, `t`, `s` exist; `NODE` is a node.
-pub const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("GET", "applications", ""),
-    ("GET", "applications/{id}", ""),
-    ("GET", "poolusagemetrics", ""),
-    ("GET", "supportedimages", ""),
-    ("GET", "nodecounts", ""),
+/// Minimal bodies. `p`, `j`, `t`, `s` exist; `NODE` is a node.
+const BODIES: &[(Operation, &str)] = &[
     (
-        "POST",
-        "pools",
+        Operation::CreatePool,
         r#"{"id":"q","vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}"#,
     ),
-    ("GET", "pools", ""),
-    ("GET", "pools/{p}", ""),
-    ("HEAD", "pools/{p}", ""),
-    ("PATCH", "pools/{p}", "{}"),
-    ("POST", "pools/{p}/updateproperties", r#"{"metadata":[],"applicationPackageReferences":[]}"#),
-    ("DELETE", "pools/{p}", ""),
-    ("POST", "pools/{p}/resize", r#"{"targetDedicatedNodes":2}"#),
-    ("POST", "pools/{p}/stopresize", ""),
-    ("POST", "pools/{p}/removenodes", r#"{"nodeList":["NODE"]}"#),
-    ("POST", "pools/{p}/enableautoscale", r#"{"autoScaleFormula":"$TargetDedicatedNodes = 1;"}"#),
-    ("POST", "pools/{p}/disableautoscale", ""),
-    ("POST", "pools/{p}/evaluateautoscale", r#"{"autoScaleFormula":"x = 1;"}"#),
-    ("GET", "pools/{p}/nodes", ""),
-    ("GET", "pools/{p}/nodes/{n}", ""),
-    ("POST", "pools/{p}/nodes/{n}/reboot", ""),
-    ("POST", "pools/{p}/nodes/{n}/reimage", ""),
-    ("POST", "pools/{p}/nodes/{n}/start", ""),
-    ("POST", "pools/{p}/nodes/{n}/deallocate", ""),
-    ("POST", "pools/{p}/nodes/{n}/disablescheduling", ""),
-    ("POST", "pools/{p}/nodes/{n}/enablescheduling", ""),
-    ("POST", "pools/{p}/nodes/{n}/users", r#"{"name":"ann"}"#),
-    ("PUT", "pools/{p}/nodes/{n}/users/{u}", "{}"),
-    ("DELETE", "pools/{p}/nodes/{n}/users/{u}", ""),
-    ("GET", "pools/{p}/nodes/{n}/remoteloginsettings", ""),
-    (
-        "POST",
-        "pools/{p}/nodes/{n}/uploadbatchservicelogs",
-        r#"{"containerUrl":"http://a/b","startTime":"2026-03-02T10:00:00Z"}"#,
-    ),
-    ("GET", "pools/{p}/nodes/{n}/files", ""),
-    ("GET", "pools/{p}/nodes/{n}/files/{path}", ""),
-    ("HEAD", "pools/{p}/nodes/{n}/files/{path}", ""),
-    ("DELETE", "pools/{p}/nodes/{n}/files/{path}", ""),
-    ("GET", "pools/{p}/nodes/{n}/extensions", ""),
-    ("GET", "pools/{p}/nodes/{n}/extensions/{e}", ""),
-    ("POST", "jobs", r#"{"id":"k","poolInfo":{"poolId":"p"}}"#),
-    ("GET", "jobs", ""),
-    ("GET", "jobs/{j}", ""),
-    ("PATCH", "jobs/{j}", "{}"),
-    ("PUT", "jobs/{j}", r#"{"poolInfo":{"poolId":"p"}}"#),
-    ("DELETE", "jobs/{j}", ""),
-    ("POST", "jobs/{j}/disable", r#"{"disableTasks":"wait"}"#),
-    ("POST", "jobs/{j}/enable", ""),
-    ("POST", "jobs/{j}/terminate", ""),
-    ("GET", "jobs/{j}/jobpreparationandreleasetaskstatus", ""),
-    ("GET", "jobs/{j}/taskcounts", ""),
-    ("POST", "jobs/{j}/tasks", r#"{"id":"u","commandLine":"x"}"#),
-    ("POST", "jobs/{j}/addtaskcollection", r#"{"value":[{"id":"u","commandLine":"x"}]}"#),
-    ("GET", "jobs/{j}/tasks", ""),
-    ("GET", "jobs/{j}/tasks/{t}", ""),
-    ("PUT", "jobs/{j}/tasks/{t}", "{}"),
-    ("DELETE", "jobs/{j}/tasks/{t}", ""),
-    ("POST", "jobs/{j}/tasks/{t}/terminate", ""),
-    ("POST", "jobs/{j}/tasks/{t}/reactivate", ""),
-    ("GET", "jobs/{j}/tasks/{t}/subtasksinfo", ""),
-    ("GET", "jobs/{j}/tasks/{t}/files", ""),
-    ("GET", "jobs/{j}/tasks/{t}/files/{path}", ""),
-    ("HEAD", "jobs/{j}/tasks/{t}/files/{path}", ""),
-    ("DELETE", "jobs/{j}/tasks/{t}/files/{path}", ""),
-    ("POST", "jobschedules", r#"{"id":"r","schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
-    ("GET", "jobschedules", ""),
-    ("GET", "jobschedules/{s}", ""),
-    ("HEAD", "jobschedules/{s}", ""),
-    ("PATCH", "jobschedules/{s}", "{}"),
-    ("PUT", "jobschedules/{s}", r#"{"schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
-    ("DELETE", "jobschedules/{s}", ""),
-    ("POST", "jobschedules/{s}/disable", ""),
-    ("POST", "jobschedules/{s}/enable", ""),
-    ("POST", "jobschedules/{s}/terminate", ""),
-    ("GET", "jobschedules/{s}/jobs", ""),
+    (Operation::PatchPool, r#"{}"#),
+    (Operation::UpdatePool, r#"{"metadata":[],"applicationPackageReferences":[]}"#),
+    (Operation::ResizePool, r#"{"targetDedicatedNodes":2}"#),
+    (Operation::RemoveNodes, r#"{"nodeList":["NODE"]}"#),
+    (Operation::EnableAutoScale, r#"{"autoScaleFormula":"$TargetDedicatedNodes = 1;"}"#),
+    (Operation::EvaluateAutoScale, r#"{"autoScaleFormula":"x = 1;"}"#),
+    (Operation::AddNodeUser, r#"{"name":"ann"}"#),
+    (Operation::UpdateNodeUser, r#"{}"#),
+    (Operation::UploadNodeLogs, r#"{"containerUrl":"http://a/b","startTime":"2026-03-02T10:00:00Z"}"#),
+    (Operation::CreateJob, r#"{"id":"k","poolInfo":{"poolId":"p"}}"#),
+    (Operation::PatchJob, r#"{}"#),
+    (Operation::UpdateJob, r#"{"poolInfo":{"poolId":"p"}}"#),
+    (Operation::DisableJob, r#"{"disableTasks":"wait"}"#),
+    (Operation::AddTask, r#"{"id":"u","commandLine":"x"}"#),
+    (Operation::AddTasks, r#"{"value":[{"id":"u","commandLine":"x"}]}"#),
+    (Operation::UpdateTask, r#"{}"#),
+    (Operation::CreateSchedule, r#"{"id":"r","schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
+    (Operation::PatchSchedule, r#"{}"#),
+    (Operation::UpdateSchedule, r#"{"schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
 ];
+
+/// Returns method, path and body of every operation.
+pub fn operations() -> impl Iterator<Item = (String, &'static str, &'static str)> {
+    let all = Operation::ALL.iter().filter(|operation| operation.service() == Service::Batch);
+    all.map(|operation| {
+        let body = BODIES.iter().find(|(of, _)| of == operation).map_or("", |(_, body)| *body);
+        (operation.method().to_string(), operation.path(), body)
+    })
+}
 
 /// Responses that differ from the success of an operation.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -122,7 +75,8 @@ fn success(method: &str, path: &str) -> u16 {
 
 #[tokio::test(start_paused = true)]
 async fn every_operation_has_the_status_of_the_protocol() {
-    for (method, path, body) in OPERATIONS {
+    for (method, path, body) in operations() {
+        let method = method.as_str();
         let rig = Rig::with_tasks().await;
         let schedule = json!({"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
         assert_eq!(rig.post("jobschedules", schedule).await.outcome(), "201");
@@ -131,7 +85,7 @@ async fn every_operation_has_the_status_of_the_protocol() {
             if path.starts_with("pools") { "workitems%2Fj%2Fjob-1%2Ft0%2Fstdout.txt" } else { "stdout.txt" };
         let names =
             [("{p}", "p"), ("{j}", "j"), ("{t}", "t0"), ("{s}", "s"), ("{n}", &*node), ("{path}", file)];
-        let filled = names.iter().fold((*path).to_owned(), |path, (name, value)| path.replace(name, value));
+        let filled = names.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
         let filled = filled.replace(['{', '}'], "");
         let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
         let found = rig.ask(method, &filled, &[], body).await.outcome();
@@ -186,8 +140,8 @@ async fn every_operation_with_conditions_checks_them() {
         |path: &str| names.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     for name in CONDITIONAL {
         let (method, path) = name.split_once(' ').unwrap();
-        let known = OPERATIONS.iter().find(|(verb, known, _)| *verb == method && *known == path);
-        let (_, _, body) = known.unwrap_or_else(|| panic!("unknown operation {name}"));
+        let known = operations().find(|(verb, known, _)| *verb == method && *known == path);
+        let (_, _, body) = known.unwrap_or_else(|| panic!("{name} is no operation"));
         let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
         // A failed request changes nothing: all are sent to the same entities.
         for (header, value) in [("if-match", "0x1"), ("if-unmodified-since", "Sun, 01 Mar 2026 00:00:00 GMT")]

@@ -1,69 +1,65 @@
-//! Routes requests to functions of the model.
+//! Which request is which call of the model.
 
 use super::{
     Ask,
     answer::{Outcome, empty, entity, json, named, tagged},
-    jobs, pools, schedules,
+    jobs, nodes, pools, schedules, tasks,
 };
 use crate::model::{Model, Refusal, images, query::Select};
 use dropmill_azure_wire::{
-    batch::{JobAdd, Page, PoolAdd, limit},
+    batch::{Page, limit},
     etag::ETag,
+    operation::{Family, Operation},
     time::{Timestamp, parse_http_date, parse_iso},
     uri::{decode, encode, pairs},
 };
 use http::Method;
 use serde::Serialize;
 
-/// Carries out a request.
+/// Answers a request: the table of operations says which one it is.
 pub async fn route(ask: &Ask<'_>) -> Outcome {
-    let path: Vec<&str> = ask.path.to_vec();
-    match (ask.method.as_str(), path.as_slice()) {
-        ("GET", ["pools"]) => page(ask, "pools", limit::PAGE, |model, filter, select, after, size| {
-            model.list_pools(filter, select, after, size)
-        }),
-        ("POST", ["pools"]) => {
-            let pool: PoolAdd = ask.body()?;
-            let url = format!("{}/pools/{}", ask.base(), pool.id);
-            let made = ask.core.change(|model, now| model.create_pool(pool, now)).await?;
-            Ok(created(made, &url))
-        }
-        (_, ["pools", pool, rest @ ..]) => {
-            let pool = decode(pool).into_owned();
-            pools::pool_call(ask, &pool, rest).await
-        }
-        ("GET", ["jobs"]) => page(ask, "jobs", limit::PAGE, |model, filter, select, after, size| {
-            model.list_jobs(filter, select, after, size)
-        }),
-        ("POST", ["jobs"]) => {
-            let job: JobAdd = ask.body()?;
-            // As on Azure, every new job has this URL, whatever its id.
-            let url = format!("{}/jobs/job-1", ask.base());
-            let made = ask.core.change(|model, now| model.create_job(job, now)).await?;
-            Ok(created(made, &url))
-        }
-        (_, ["jobs", job, rest @ ..]) => {
-            let job = decode(job).into_owned();
-            jobs::job_call(ask, &job, rest).await
-        }
-        ("GET", ["nodecounts"]) => node_counts(ask),
-        ("GET", ["supportedimages"]) => supported_images(ask),
-        ("GET", ["poolusagemetrics"]) => pool_usage(ask),
-        ("GET", ["applications"]) => {
+    let Some((operation, ids)) = Operation::of_batch(ask.method, &ask.path) else {
+        return Err(no_operation(&ask.path));
+    };
+    let ids: Vec<String> = ids.into_iter().map(|id| decode(id).into_owned()).collect();
+    match operation.family() {
+        Family::Account => account(ask, operation, &ids),
+        Family::Pools => pools::answer(ask, operation, &ids).await,
+        Family::Nodes => nodes::answer(ask, operation, &ids).await,
+        Family::Jobs => jobs::answer(ask, operation, &ids).await,
+        Family::Tasks => tasks::answer(ask, operation, &ids).await,
+        Family::Schedules => schedules::answer(ask, operation, &ids).await,
+        Family::Blobs => Err(no_operation(&ask.path)),
+    }
+}
+
+/// Returns why a request asks for no operation.
+fn no_operation(path: &[&str]) -> Refusal {
+    match path {
+        ["pools" | "jobs" | "applications", _, ..] | ["jobschedules", ..] => no_such_verb(),
+        ["certificates" | "certificates(..)", ..] => Refusal::not_here("certificates"),
+        _ => Refusal::new(404, "ResourceNotFound", "The specified resource does not exist."),
+    }
+}
+
+/// Answers an operation on the account.
+fn account(ask: &Ask<'_>, operation: Operation, ids: &[String]) -> Outcome {
+    match (operation, ids) {
+        (Operation::PoolNodeCounts, _) => node_counts(ask),
+        (Operation::ListImages, _) => supported_images(ask),
+        (Operation::ListPoolUsage, _) => pool_usage(ask),
+        (Operation::ListApplications, _) => {
             let all = ask.core.look(|model| Ok(model.applications().list()))?;
             ask.slice("listapplicationsummariesresponses", limit::PAGE, all)
         }
-        ("GET", ["applications", id]) => {
+        (Operation::GetApplication, [id]) => {
             let found = ask.core.look(|model| {
-                let found = model.applications().get(&decode(id));
+                let found = model.applications().get(id);
                 found.ok_or_else(|| Refusal::not_found("ApplicationNotFound"))
             })?;
             Ok(entity(ask.base(), "getapplicationsummaryresponse", &found))
         }
-        (_, ["jobschedules", rest @ ..]) => schedules::schedule_call(ask, rest).await,
-        (_, ["applications", _]) => Err(no_such_verb()),
-        (_, ["certificates" | "certificates(..)", ..]) => Err(Refusal::not_here("certificates")),
-        _ => Err(Refusal::new(404, "ResourceNotFound", "The specified resource does not exist.")),
+        _ => Err(no_such_verb()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests about job schedules.
+//! Operations on job schedules.
 
 use super::{
     Ask,
@@ -6,28 +6,12 @@ use super::{
     routes::{changed, check_conditions, created, no_such_verb, page},
 };
 use crate::model::{Model, ScheduleAsk};
-use dropmill_azure_wire::{batch::limit, uri::decode};
-use http::Method;
+use dropmill_azure_wire::{batch::limit, operation::Operation as Op};
 
-/// Handles a request about job schedules; `rest` is the path after `jobschedules`.
-pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
+/// Answers an operation on job schedules.
+pub async fn answer(ask: &Ask<'_>, operation: Op, ids: &[String]) -> Outcome {
+    let Some(id) = ids.first() else { return account_wide(ask, operation).await };
     let core = ask.core;
-    let (id, rest) = match (ask.method.as_str(), rest) {
-        ("GET", []) => {
-            return page(ask, "jobschedules", limit::PAGE, |model, filter, select, after, size| {
-                model.list_schedules(filter, select, after, size)
-            });
-        }
-        ("POST", []) => {
-            let schedule: ScheduleAsk = ask.body()?;
-            let url = format!("{}/jobschedules/{}", ask.base(), schedule.id);
-            let made = core.change(|model, now| model.create_schedule(schedule, now)).await?;
-            return Ok(created(made, &url));
-        }
-        (_, []) => return Err(no_such_verb()),
-        (_, [id, rest @ ..]) => (decode(id).into_owned(), rest),
-    };
-    let id = &*id;
     let check = |model: &Model| {
         let schedule = model.schedule_named(id)?;
         check_conditions(ask, &schedule.etag, schedule.modified)
@@ -36,21 +20,21 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
         let schedule = model.schedule_named(id)?;
         Ok((schedule.etag.clone(), schedule.modified))
     };
-    match (ask.method.as_str(), rest) {
-        ("GET" | "HEAD", []) => {
+    match operation {
+        Op::GetSchedule | Op::HeadSchedule => {
             let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let schedule = model.schedule_named(id)?;
                 Ok((model.see_schedule(schedule, &select), schedule.etag.clone(), schedule.modified))
             })?;
-            let heads = *ask.method == Method::HEAD;
+            let heads = operation == Op::HeadSchedule;
             let answer = if heads { empty(200) } else { entity(ask.base(), "jobschedules", &seen) };
             Ok(tagged(answer, &etag, modified))
         }
-        ("PATCH" | "PUT", []) => {
+        Op::PatchSchedule | Op::UpdateSchedule => {
             let update: ScheduleAsk = ask.body()?;
-            let whole = *ask.method == Method::PUT;
+            let whole = operation == Op::UpdateSchedule;
             let made = core
                 .change(|model, now| {
                     check(model).and_then(|()| model.change_schedule(id, update, whole, now))
@@ -58,12 +42,12 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
                 .await?;
             Ok(changed(ask, 200, made))
         }
-        ("DELETE", []) => {
+        Op::DeleteSchedule => {
             core.change(|model, now| check(model).and_then(|()| model.delete_schedule(id, now))).await?;
             Ok(empty(202))
         }
-        ("POST", ["disable" | "enable"]) => {
-            let enabled = rest == ["enable"];
+        Op::DisableSchedule | Op::EnableSchedule => {
+            let enabled = operation == Op::EnableSchedule;
             let made = core
                 .change(|model, now| {
                     check(model)?;
@@ -73,7 +57,7 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
                 .await?;
             Ok(changed(ask, 204, made))
         }
-        ("POST", ["terminate"]) => {
+        Op::TerminateSchedule => {
             let made = core
                 .change(|model, now| {
                     check(model)?;
@@ -83,9 +67,24 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
                 .await?;
             Ok(changed(ask, 202, made))
         }
-        ("GET", ["jobs"]) => page(ask, "jobs", limit::PAGE, |model, filter, select, after, size| {
+        Op::ListScheduleJobs => page(ask, "jobs", limit::PAGE, |model, filter, select, after, size| {
             model.list_schedule_jobs(id, filter, select, after, size)
         }),
+        _ => Err(no_such_verb()),
+    }
+}
+
+async fn account_wide(ask: &Ask<'_>, operation: Op) -> Outcome {
+    match operation {
+        Op::ListSchedules => page(ask, "jobschedules", limit::PAGE, |model, filter, select, after, size| {
+            model.list_schedules(filter, select, after, size)
+        }),
+        Op::CreateSchedule => {
+            let schedule: ScheduleAsk = ask.body()?;
+            let url = format!("{}/jobschedules/{}", ask.base(), schedule.id);
+            let made = ask.core.change(|model, now| model.create_schedule(schedule, now)).await?;
+            Ok(created(made, &url))
+        }
         _ => Err(no_such_verb()),
     }
 }

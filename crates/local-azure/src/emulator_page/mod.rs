@@ -10,8 +10,9 @@ mod probe;
 mod recorded;
 mod values;
 
-use crate::batch_http::operations::OPERATIONS;
+use crate::batch_http::operations::operations;
 use described::Described;
+use dropmill_azure_wire::operation::{Family, Operation};
 use std::path::Path;
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +38,7 @@ async fn the_page_matches_the_responses_of_the_service() {
 fn every_operation_with_a_body_is_tested_and_every_remark_has_an_operation() {
     assert_eq!(operations::faults(), [""; 0]);
     for body in probe::BODIES {
-        let known = OPERATIONS.iter().any(|(method, path, _)| format!("{method} {path}") == body.operation);
+        let known = operations().any(|(method, path, _)| format!("{method} {path}") == body.operation);
         assert!(known, "{} is no operation", body.operation);
     }
     // A collection of tasks contains tasks; certificates are retired.
@@ -73,16 +74,17 @@ fn table(what: &str, fields: &fields::Fields) -> String {
     }
 }
 
-/// Returns the subject of an operation, from its path.
+/// The name that `page.md` has for the family of the operations on a path.
 fn subject(path: &str) -> &'static str {
-    let parts: Vec<&str> = path.split('/').collect();
-    match parts[..] {
-        ["pools", _, "nodes", ..] => "nodes",
-        ["pools", ..] => "pools",
-        ["jobs", _, "tasks" | "addtaskcollection", ..] => "tasks",
-        ["jobs", ..] => "jobs",
-        ["jobschedules", ..] => "schedules",
-        _ => "account",
+    let operation = Operation::ALL.iter().find(|operation| operation.path() == path);
+    match operation.unwrap_or_else(|| panic!("{path} is the path of no operation")).family() {
+        Family::Nodes => "nodes",
+        Family::Pools => "pools",
+        Family::Tasks => "tasks",
+        Family::Jobs => "jobs",
+        Family::Schedules => "schedules",
+        Family::Account => "account",
+        Family::Blobs => "blobs",
     }
 }
 

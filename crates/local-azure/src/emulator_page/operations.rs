@@ -1,6 +1,6 @@
 //! Remarks on operations that differ from Azure.
 
-use crate::batch_http::operations::OPERATIONS;
+use crate::batch_http::operations::operations;
 
 /// Operations with remarks; all others behave as on Azure.
 const REMARKS: &[(&str, &str)] = &[
@@ -34,7 +34,7 @@ const REMARKS: &[(&str, &str)] = &[
 /// Returns a table of the remarks on some operations, and a list of those that behave as on Azure.
 pub fn table(wanted: impl Fn(&str) -> bool) -> String {
     let (mut rows, mut others) = (String::new(), vec![]);
-    for (method, path, _) in OPERATIONS.iter().filter(|(_, path, _)| wanted(path)) {
+    for (method, path, _) in operations().filter(|(_, path, _)| wanted(path)) {
         let name = format!("{method} {path}");
         match REMARKS.iter().find(|(operation, _)| *operation == name) {
             Some((_, remark)) => rows.push_str(&format!("| `{method} /{path}` | {remark} |\n")),
@@ -47,7 +47,7 @@ pub fn table(wanted: impl Fn(&str) -> bool) -> String {
 
 /// Returns remarks whose operation does not exist.
 pub fn faults() -> Vec<&'static str> {
-    let names: Vec<_> = OPERATIONS.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    let names: Vec<_> = operations().map(|(method, path, _)| format!("{method} {path}")).collect();
     let remarks = REMARKS.iter().map(|(operation, _)| *operation);
     remarks.filter(|operation| !names.iter().any(|name| name == operation)).collect()
 }

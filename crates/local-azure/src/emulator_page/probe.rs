@@ -2,7 +2,7 @@
 //! returned.
 
 use super::described::{Described, Field};
-use crate::batch_http::{operations::OPERATIONS, tests::Rig};
+use crate::batch_http::{operations::operations, tests::Rig};
 use serde_json::{Value, json};
 
 /// The body of an operation, and the resource that returns its content.
@@ -86,9 +86,9 @@ async fn ask(
     number: usize,
 ) -> (String, Option<bool>) {
     let (method, path) = body.operation.split_once(' ').unwrap();
-    let (_, _, text) = OPERATIONS.iter().find(|(verb, of, _)| *verb == method && *of == path).unwrap();
+    let (_, _, text) = operations().find(|(verb, of, _)| *verb == method && *of == path).unwrap();
     let node = rig.get("pools/p/nodes").await.ids().first().map(|id| (*id).to_owned()).unwrap_or_default();
-    let mut base: Value = match *text {
+    let mut base: Value = match text {
         "" => json!({}),
         text => serde_json::from_str(&text.replace("NODE", &node)).unwrap(),
     };

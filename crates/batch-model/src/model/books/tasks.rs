@@ -1,8 +1,13 @@
 //! The tasks of a job: by state, ready or waiting for others, with counts.
 
 use crate::model::{
-    Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey, moment::Moment,
-    packed::Packer, task_facts::Stage,
+    Task,
+    dependencies::Dependencies,
+    exit_conditions::satisfies,
+    keys::TaskKey,
+    moment::Moment,
+    packed::{Packed, Packer},
+    task_facts::Stage,
 };
 use dropmill_azure_wire::{batch::TaskState, time::Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,6 +179,11 @@ impl Tasks {
     /// Returns the keys of tasks that changed as a side effect since the last call.
     pub fn take_marked(&mut self) -> Vec<TaskKey> {
         std::mem::take(&mut self.marked)
+    }
+
+    /// Packs the specification of a new task.
+    pub fn packed(&mut self, text: &str) -> Packed {
+        self.packer.packed(text)
     }
 
     /// Adds a new task.
