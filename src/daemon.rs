@@ -19,7 +19,7 @@ pub use simulated::simulated;
 use crate::{
     notify::{Notifier, notice_id},
     plan, services,
-    settings::{Loaded, Policy, Settings, Task},
+    settings::{Loaded, Located, Policy, Settings, Task},
     state::{RunFolder, State},
 };
 use anyhow::{Result, anyhow};
@@ -128,9 +128,17 @@ pub struct Daemon {
     /// Prefix of the ids of its pools.
     pool: String,
     pools: Pools,
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    warnings: Vec<Located>,
 }
 
 impl Daemon {
+    /// Returns what may be a mistake in the settings.
+    #[cfg(feature = "cli")]
+    pub fn warnings(&self) -> &[Located] {
+        &self.warnings
+    }
+
     /// Checks everything and locks the daemon's state folder.
     ///
     /// # Errors
@@ -140,7 +148,8 @@ impl Daemon {
         services::check(&loaded.settings)?;
         let folders = Folders::of(&loaded)?;
         // Mistakes in the run file must be found now, not when the first file arrives.
-        let checked = plan::stream(&loaded, "checked", "checked", &folders.work)?;
+        let plan::Examined { plan: checked, warnings } = plan::examine_stream(&loaded, &folders.work);
+        let checked = checked?;
         folders.check_own_files(&loaded, &checked.application, state.folder())?;
         let name = name_of(&loaded, &folders);
         let home = state.daemon(&name, clock.now())?;
@@ -153,7 +162,7 @@ impl Daemon {
         let pool = format!("{name}-{id}");
         let settings = drop_settings(&loaded, &folders);
         let pools = Pools::of(&home.path)?;
-        Ok(Self { loaded, state, clock, home, settings, store, work, pool, pools })
+        Ok(Self { loaded, state, clock, home, settings, store, work, pool, pools, warnings })
     }
 
     /// Works until it receives the command to end; in an actix system.

@@ -4,11 +4,11 @@
 use crate::{
     again::{own_results, why},
     error::{NothingToDo, UsageError},
-    plan::{self, Ask},
+    plan::{self, Ask, Depth, Examined},
     record::Record,
     services,
     session::RunSession,
-    settings::{Loaded, SlotCount},
+    settings::{Loaded, Located, SlotCount},
     state::State,
     stored_run::{STANDARD_INPUT, StoredRun},
 };
@@ -59,6 +59,8 @@ pub enum StartNote {
         /// Whether the note suggests `retry`.
         hint: bool,
     },
+    /// Something in the settings that may be a mistake.
+    Warning(Located),
     /// A note of the plan about entries that match a pattern and are not inputs.
     Plan(String),
     /// Inputs that are done were left out.
@@ -89,6 +91,7 @@ impl fmt::Display for StartNote {
                     false => Ok(()),
                 }
             }
+            Self::Warning(warning) => write!(f, "{}", warning.as_warning()),
             Self::Plan(note) => f.write_str(note),
             Self::Skipped { run, skipped, inputs } => {
                 write!(f, "{run}: {skipped} of {inputs} inputs are done and skipped")
@@ -240,13 +243,13 @@ fn is_retried(verdict: Option<Verdict>, only_failed: bool) -> bool {
     }
 }
 
-/// Plans a new run, and checks that this machine can carry it out.
+/// Plans a new run, checks that this machine can carry it out, and notes what may be a mistake.
 fn checked_plan(loaded: &Loaded, context: &StartContext<'_>) -> Result<RunPlan> {
     let name = plan::new_run_name(&loaded.settings.run.name, context.clock.now())?;
-    let plan = plan::plan(loaded, &name, context.ask)?;
-    plan::machine::check(loaded, &plan, context.state.folder())?;
-    // A secret that is missing must not be found when the run has a folder.
-    plan::variables::secrets(loaded).map_err(|found| loaded.problems(found))?;
+    let state = context.state.folder();
+    let Examined { plan, warnings } = plan::examine(loaded, &name, context.ask, state, Depth::Run);
+    let plan = plan?;
+    warnings.into_iter().for_each(|warning| (context.note)(StartNote::Warning(warning)));
     Ok(plan)
 }
 

@@ -180,7 +180,7 @@ fn only_variables_that_are_named_reach_tasks_and_no_value_is_kept_or_shown() {
             }
         }
     }
-    let printed = String::from_utf8(printed.stdout).unwrap();
+    let printed = String::from_utf8(printed.stderr).unwrap();
     assert!(printed.contains("task.env: PLAIN: ${OTHER} stays as it is"), "{printed}");
     let kept: Vec<_> = all_files(desk.path("state")).into_iter().chain(all_files(record)).collect();
     for name in ["plan.json", "journal.db", "batch.db", "exchanges.jsonl"] {
@@ -375,10 +375,10 @@ fn serve_passes_on_only_what_is_named_and_plan_says_what_azure_does_not_do() {
         let run = with_keys("run");
         assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
         assert_eq!(desk.read("out/data/a.txt/path").trim(), format!("{expected} 0"));
-        let printed = String::from_utf8(with_keys("plan").stdout).unwrap();
+        let printed = String::from_utf8(with_keys("plan").stderr).unwrap();
         for expected in [
-            "note      task.inherit: nothing: nodes on Azure get no variable of this machine",
-            "note      task.shell: DROPMILL_SLOT is not set on Azure",
+            "warning: task.inherit: nothing: nodes on Azure get no variable of this machine",
+            "warning: task.shell: DROPMILL_SLOT is not set on Azure",
         ] {
             assert!(printed.contains(expected), "{printed}");
         }

@@ -266,7 +266,9 @@ fn a_start_task_that_fails_ends_the_run_with_its_stderr() {
 fn a_missing_command_and_a_missing_output_fail_with_their_names() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
-    desk.write("missing.toml", run_file(r#"["/no/such/program"]"#, ""));
+    // Only a start task lets a run begin whose program does not exist: it may install it.
+    let start_task = "[application]\nstart_task = \"true\"";
+    desk.write("missing.toml", run_file(r#"["/no/such/program"]"#, start_task));
     let said = desk.run("missing.toml");
     said.exited(1);
     let cause = said.of("task_closed")[0]["cause"].as_str().unwrap().to_owned();

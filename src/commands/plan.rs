@@ -5,15 +5,14 @@ use crate::{
     again::{own_results, why},
     cli::PlanArgs,
     plan::{
-        self,
+        self, Depth, Examined,
         capacity::{Nodes, capacity},
-        variables,
     },
     render::{
         policy,
         say::{self, length, shown, size},
     },
-    settings::Loaded,
+    settings::{Loaded, Located, Problems},
     state::State,
 };
 use anyhow::Result;
@@ -26,22 +25,56 @@ const MOST_FILES: usize = 5;
 /// Largest number of tasks that are listed.
 const MOST_LINES: usize = 20;
 
-/// Shows the plan of every file.
+/// A plan as JSON: the plan itself, and what was found. Without a plan, only that.
+#[derive(Serialize)]
+struct Planned<'a> {
+    #[serde(flatten)]
+    plan: Option<&'a RunPlan>,
+    findings: Vec<Finding<'a>>,
+}
+
+/// An error or a warning as JSON.
+#[derive(Serialize)]
+struct Finding<'a> {
+    severity: &'static str,
+    key: &'a str,
+    file: Option<String>,
+    line: Option<usize>,
+    message: &'a str,
+}
+
+impl<'a> Finding<'a> {
+    fn new(severity: &'static str, Located { file, line, problem }: &'a Located) -> Self {
+        let file = file.as_ref().map(|file| file.display().to_string());
+        Self { severity, key: &problem.key, file, line: *line, message: &problem.what }
+    }
+}
+
+/// Shows the plan of every file, and everything that is wrong with any.
 pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
+    let mut wrong = Problems::default();
     for loaded in load_all(&arguments.files)? {
         let run = format!("{}-planned", loaded.settings.run.name);
-        let plan = plan::plan(&loaded, &run, &|_| true)?;
-        plan::machine::check(&loaded, &plan, state.folder())?;
-        plan::machine::keys(&loaded)?;
-        match (arguments.skip_done, arguments.json) {
-            (true, json) => print_what_is_done(&plan, state, arguments.check_content, json)?,
-            (false, true) => {
-                say::json(&plan);
+        let Examined { plan, warnings } =
+            plan::examine(&loaded, &run, &|_| true, state.folder(), Depth::Plan);
+        if arguments.json && !arguments.skip_done {
+            let errors = plan.as_ref().err().map_or(&[][..], |problems| &problems.found);
+            let errors = errors.iter().map(|error| Finding::new("error", error));
+            let warnings = warnings.iter().map(|warning| Finding::new("warning", warning));
+            say::json(&Planned { plan: plan.as_ref().ok(), findings: errors.chain(warnings).collect() });
+        } else {
+            say::notes(warnings.iter().map(|warning| warning.as_warning().to_string()));
+        }
+        match plan {
+            Ok(plan) if arguments.skip_done => {
+                print_what_is_done(&plan, state, arguments.check_content, arguments.json)?;
             }
-            (false, false) => print(&loaded, &plan, state)?,
+            Ok(plan) if !arguments.json => print(&loaded, &plan, state)?,
+            Ok(_) => {}
+            Err(problems) => wrong.found.extend(problems.found),
         }
     }
-    Ok(0)
+    if wrong.found.is_empty() { Ok(0) } else { Err(wrong.into()) }
 }
 
 /// Prints a line for each input: done, or run again and why. As JSON, prints one object for each.
@@ -75,13 +108,18 @@ fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     let line = |text: String| {
         say::line(&text);
     };
-    line(format!("{} on {}", plan.name, plan.service));
+    let is_local = plan.service == "embedded";
+    let place = if is_local { "this machine" } else { "Azure Batch" };
+    line(format!("{} on {place}", plan.name));
+    let nodes = match (pool.nodes, pool.spot_nodes) {
+        (nodes, 0) => count(nodes, "node"),
+        (0, spot) => count(spot, "spot node"),
+        (nodes, spot) => format!("{} and {}", count(nodes, "node"), count(spot, "spot node")),
+    };
+    let of_size = if is_local { String::new() } else { format!(" of {}", pool.vm_size) };
     line(format!(
-        "pool      {} nodes and {} spot nodes of {}, {} slots each{}, {}",
-        pool.nodes,
-        pool.spot_nodes,
-        pool.vm_size,
-        pool.slots_per_node,
+        "pool      {nodes}{of_size}, {} each{}, {}",
+        count(pool.slots_per_node, "slot"),
         capacity.why_slots.map(|why| format!(" ({why})")).unwrap_or_default(),
         if pool.own { "created for this run" } else { "shared: created if missing, never deleted" }
     ));
@@ -110,15 +148,7 @@ fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     for note in &plan.notes {
         line(format!("          {}", shown(note)));
     }
-    if plan.service == "embedded"
-        && let Some(room) = plan::machine::room(plan, state.folder())
-    {
-        let (needs, free) = (size(room.needs_bytes), size(room.free_bytes));
-        let place = state.folder().display();
-        line(format!(
-            "disk      at most {needs} for inputs in {place}, plus results that are being downloaded; {free} free"
-        ));
-    }
+    disk(plan, state);
     line(format!("tasks     {}", plan.items.len()));
     for item in plan.items.iter().take(MOST_LINES) {
         line(format!(
@@ -155,10 +185,29 @@ fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
         word(plan.cleanup.job),
         word(plan.cleanup.containers)
     ));
-    for note in variables::notes(loaded) {
-        line(format!("note      {}: {}", note.key, shown(&note.what)));
-    }
     Ok(())
+}
+
+/// Shows what the run needs of the disks, and where.
+fn disk(plan: &RunPlan, state: &State) {
+    let (place, output) = (state.folder().display(), &plan.output.directory);
+    let space = plan::machine::space;
+    if plan.service == "embedded"
+        && let Some(room) = plan::machine::room(plan, state.folder())
+    {
+        let (needs, free) = (size(room.needs_bytes), size(room.free_bytes));
+        say::line(&format!(
+            "disk      {needs} at most for inputs in {place}, {free} free; results need space there too"
+        ));
+    }
+    let (Some(results), here) = (space(output), space(state.folder())) else { return };
+    let same = here.is_some_and(|here| here.device == results.device) && plan.service == "embedded";
+    let free = if same { "the same disk".into() } else { format!("{} free", size(results.free_bytes)) };
+    say::line(&format!("          all results in {}, {free}", output.display()));
+}
+
+fn count(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns a value as the run file writes it.

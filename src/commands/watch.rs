@@ -23,6 +23,7 @@ pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let clock: SharedClock = Arc::new(WallClock);
     let daemon = Daemon::open(loaded.clone(), state.clone(), clock)?;
+    say::notes(daemon.warnings().iter().map(|warning| warning.as_warning().to_string()));
     if let Some(line) = unused(&loaded) {
         say::note(&line);
     }

@@ -1,13 +1,18 @@
 //! Checks that this machine can carry out a plan, before the first task starts.
 
 use crate::{
-    plan::{files::normal, variables},
-    settings::{Loaded, Problem, Problems, ServiceKind},
+    plan::files::normal,
+    settings::{KeySource, Loaded, Problem, ServiceKind, readable_size as size},
 };
 use dropmill_actors::space_keeper::{EARLY_FROM_BYTES, may_delete_early};
 use dropmill_lifecycle::plan::RunPlan;
 use rustix::fs::{Access, access};
 use std::path::Path;
+
+/// Less free space than this is worth a warning.
+const LITTLE: u64 = 64 << 20;
+/// A folder, standard output and standard error: the least that a result has.
+const FILES_OF_A_RESULT: u64 = 3;
 
 /// Disk space for the embedded service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,61 +23,95 @@ pub struct Room {
     pub free_bytes: u64,
 }
 
-/// Checks that results can be written to the output folder, and that there is enough disk space for the
-/// inputs.
-///
-/// # Errors Returns everything that this machine cannot do.
-pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Problems> {
-    let mut problems = vec![];
-    problems.extend(output(&plan.output.directory));
-    if loaded.settings.service.kind == ServiceKind::Embedded
-        && let Some(Room { needs_bytes, free_bytes }) = room(plan, state).filter(|room| room.is_short())
-    {
-        let what = format!(
-            "they take {needs_bytes} B in {}, where {free_bytes} B are free: free some, or name a state folder elsewhere \
-             with --state",
-            state.display()
-        );
-        problems.push(Problem::new("input.files", what));
+/// Returns why the state folder has no room for the inputs, if it has not.
+pub fn short_of_room(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Option<Problem> {
+    if loaded.settings.service.kind != ServiceKind::Embedded {
+        return None;
     }
-    if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
+    let Room { needs_bytes, free_bytes } = room(plan, state).filter(|room| room.is_short())?;
+    let what = format!(
+        "inputs need {} ({needs_bytes} B) in {}, where {} are free: free some space, or name a state folder elsewhere with \
+         --state",
+        size(needs_bytes),
+        state.display(),
+        size(free_bytes),
+    );
+    Some(Problem::new(if loaded.settings.input.files.is_empty() { "input" } else { "input.files" }, what))
 }
 
-/// Checks that the keys of the service and the secrets of tasks are available. A run finds that out by itself before its
-/// first call.
-///
-/// # Errors Returns each key that is not available, and why.
-pub fn keys(loaded: &Loaded) -> Result<(), Problems> {
-    let service = &loaded.settings.service;
-    let mut problems = vec![];
-    for (key, source) in [("batch_key", &service.batch_key), ("storage_key", &service.storage_key)] {
-        if service.kind == ServiceKind::Azure
-            && let Some(Err(what)) = source.as_ref().map(|source| source.fetch(&loaded.base))
-        {
-            problems.push(Problem::new(format!("service.{key}"), what));
+/// Returns a warning if the file system of the results is nearly full.
+pub fn nearly_full(plan: &RunPlan) -> Option<Problem> {
+    let free = space(&plan.output.directory)?;
+    let folder = plan.output.directory.display();
+    let files = u64::try_from(plan.items.len()).unwrap_or(u64::MAX).saturating_mul(FILES_OF_A_RESULT);
+    let what = match free {
+        Space { free_bytes, .. } if free_bytes < LITTLE => {
+            format!("{} are free in {folder}", size(free_bytes))
         }
-    }
-    problems.extend(variables::secrets(loaded).err().into_iter().flatten());
-    if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
+        Space { free_files: Some(free_files), .. } if free_files < files => format!(
+            "the results of {} tasks need at least {files} files and folders, and the file system of {folder} can hold {free_files} \
+             more",
+            plan.items.len()
+        ),
+        Space { .. } => return None,
+    };
+    Some(Problem::new("output.directory", format!("{what}: free some space, or name another folder")))
+}
+
+/// Returns why the state folder cannot be used, if it cannot. A run finds that out when it makes its folder.
+pub fn state_folder(state: &Path) -> Option<Problem> {
+    let what = unwritable(state)?;
+    Some(Problem::new("", format!("state folder: {what}, or name another with --state")))
+}
+
+/// Returns each key of the service and of notifications that is not available, and why. A run finds that out before its first
+/// call.
+pub fn keys(loaded: &Loaded) -> Vec<Problem> {
+    let (service, notify) = (&loaded.settings.service, &loaded.settings.notify);
+    let is_azure = service.kind == ServiceKind::Azure;
+    let used = [
+        ("service.batch_key", service.batch_key.as_ref().filter(|_| is_azure)),
+        ("service.storage_key", service.storage_key.as_ref().filter(|_| is_azure)),
+        ("notify.secret", notify.secret.as_ref().filter(|_| notify.url.is_some())),
+    ];
+    let missing = |(key, source): (&str, Option<&KeySource>)| {
+        let what = source?.fetch(&loaded.base).err()?;
+        Some(Problem::new(key, what))
+    };
+    used.into_iter().filter_map(missing).collect()
 }
 
 /// Returns what is wrong with the folder of results, if anything is.
-fn output(directory: &Path) -> Option<Problem> {
-    let wrong = |what: String| Some(Problem::new("output.directory", what));
+pub fn output_folder(directory: &Path) -> Option<Problem> {
+    unwritable(directory).map(|what| Problem::new("output.directory", what))
+}
+
+/// Returns why no files can be created in a folder, which need not exist.
+fn unwritable(directory: &Path) -> Option<String> {
     let directory = normal(directory);
     let there = directory.ancestors().find(|folder| folder.symlink_metadata().is_ok())?;
     let shown = there.display();
     match there.metadata() {
-        Err(error) => return wrong(format!("{shown}: {error}")),
+        Err(error) => return Some(format!("{shown}: {error}")),
         Ok(facts) if !facts.is_dir() => {
-            return wrong(format!("{shown} is not a folder: move it away, or name another"));
+            return Some(format!("{shown} is not a folder: move it away, or name another"));
         }
         Ok(_) => {}
     }
-    match access(there, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => None,
-        Err(error) => wrong(format!("cannot write to {shown}: {}", std::io::Error::from(error))),
-    }
+    let error = access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    Some(format!("cannot write to {shown}: {}", std::io::Error::from(error)))
+}
+
+/// Returns the free space of the file system of a folder, which need not exist. `None` if it is not known.
+pub fn space(folder: &Path) -> Option<Space> {
+    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    let free_bytes = there.f_bavail.saturating_mul(there.f_frsize);
+    // Some file systems have no fixed number of files, and report 0 of 0.
+    Some(Space {
+        free_bytes,
+        free_files: (there.f_files > 0).then_some(there.f_favail),
+        device: there.f_fsid,
+    })
 }
 
 /// Returns the disk space that the embedded service needs: all inputs and the application in its containers,
@@ -91,9 +130,19 @@ pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let at_work = sum(&mut sizes[..freed].iter().take(slots).chain(&sizes[freed..]).copied());
     let application = sum(&mut plan.application.iter().map(|file| file.size_bytes));
     let application = application.saturating_mul(u64::from(nodes) + 1);
-    let there = state.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
-    let free_bytes = there.f_bavail.saturating_mul(there.f_frsize);
+    let free_bytes = space(state)?.free_bytes;
     Some(Room { needs_bytes: inputs.saturating_add(at_work).saturating_add(application), free_bytes })
+}
+
+/// Free space of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that the caller may still write.
+    pub free_bytes: u64,
+    /// Files that can still be created, if that is limited.
+    pub free_files: Option<u64>,
+    /// Identifies the file system.
+    pub device: u64,
 }
 
 impl Room {

@@ -2,10 +2,13 @@
 
 pub mod capacity;
 mod command;
+mod examine;
 mod files;
 mod hardware;
 mod items;
+pub mod lint;
 pub mod machine;
+pub use examine::{Depth, Examined, examine, examine_stream};
 pub use files::normal;
 pub use items::dropped;
 mod name;
@@ -51,24 +54,48 @@ pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
 ///
 /// # Errors Returns everything that is wrong with the run file's values or with the files that it names.
 pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problems> {
-    let mut problems = vec![];
-    let settings = &loaded.settings;
-    let capacity = check(loaded, &mut problems);
-    retries::check(loaded, &mut problems);
-    let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
-    let application = application(settings, &loaded.base, &output_folder, &mut problems);
-    let sources = sources::read(loaded, &output_folder, &mut problems);
-    let items = items::items(settings, run, &sources, &mut problems);
-    if settings.application.start_task.is_none() {
-        problems.extend(items::taken_by_the_application(&items, &application));
+    let parts = Parts::of(loaded, run);
+    match parts.problems.is_empty() {
+        true => Ok(parts.plan(loaded, run, ask)),
+        false => Err(loaded.problems(parts.problems)),
     }
-    let (Some(capacity), true) = (capacity, problems.is_empty()) else {
-        return Err(loaded.problems(problems));
-    };
-    let mut plan = whole(settings, &capacity, run, application, items, output_folder, ask);
-    plan.run_file = loaded.identity().ok();
-    plan.notes = sources.notes;
-    Ok(plan)
+}
+
+/// What a plan is made from, and all problems with it.
+struct Parts {
+    capacity: Option<Capacity>,
+    output_folder: PathBuf,
+    application: Vec<AppFile>,
+    items: Vec<Item>,
+    notes: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Parts {
+    fn of(loaded: &Loaded, run: &str) -> Self {
+        let mut problems = vec![];
+        let settings = &loaded.settings;
+        let capacity = check(loaded, &mut problems);
+        retries::check(loaded, &mut problems);
+        let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
+        let application = application(settings, &loaded.base, &output_folder, &mut problems);
+        let sources = sources::read(loaded, &output_folder, &mut problems);
+        let items = items::items(settings, run, &sources, &mut problems);
+        if settings.application.start_task.is_none() {
+            problems.extend(items::taken_by_the_application(&items, &application));
+        }
+        Self { capacity, output_folder, application, items, notes: sources.notes, problems }
+    }
+
+    /// Makes the plan of parts without problems.
+    fn plan(self, loaded: &Loaded, run: &str, ask: Ask<'_>) -> RunPlan {
+        let Self { capacity, output_folder, application, items, notes, .. } = self;
+        let capacity = capacity.expect("a plan without problems has a capacity");
+        let mut plan = whole(&loaded.settings, &capacity, run, application, items, output_folder, ask);
+        plan.run_file = loaded.identity().ok();
+        plan.notes = notes;
+        plan
+    }
 }
 
 fn whole(

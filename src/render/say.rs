@@ -3,6 +3,7 @@
 //! Text stays on its line and cannot move the cursor, whatever it contains: see [`shown`]. The reader of
 //! standard output may close it at any time; the program continues.
 
+pub use crate::settings::readable_size as size;
 pub use dropmill_journal::shown;
 
 use dropmill_journal::shown_json;
@@ -150,17 +151,6 @@ impl Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
-}
-
-/// Returns a number of bytes for people.
-pub fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut scaled, mut unit) = (bytes as f64, 0);
-    while scaled >= 1024.0 && unit + 1 < units.len() {
-        scaled /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{scaled:.1} {}", units[unit]) }
 }
 
 /// Returns a length of time for people.

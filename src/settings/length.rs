@@ -97,6 +97,17 @@ macro_rules! as_text {
 }
 as_text!(Length, Size);
 
+/// Returns a number of bytes for people: `1.5 MiB`.
+pub fn readable_size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut scaled, mut unit) = (bytes as f64, 0);
+    while scaled >= 1024.0 && unit + 1 < units.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{scaled:.1} {}", units[unit]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,8 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "DROPMILL__";
 /// Suffix of the path that represents settings made in code.
 const IN_CODE: &str = ".settings";
+/// The key that names the schema of a file. It is not a setting.
+const SCHEMA_KEY: &str = "$schema";
 /// Largest number of mistakes that are reported; more would not help.
 const MOST_PROBLEMS: usize = 50;
 
@@ -210,10 +212,14 @@ fn lay_over(
             Err(error) => found.push(Problem::new(&key, format!("{from}: {error}"))),
         }
     }
-    let tree: Value = builder.build().and_then(Config::try_deserialize).map_err(|error| {
+    let mut tree: Value = builder.build().and_then(Config::try_deserialize).map_err(|error| {
         let what = error.to_string().lines().next().unwrap_or_default().to_owned();
         problems(file, vec![Problem::new("", what)], &Lines::default())
     })?;
+    // Editors read it, to find the schema of JSON files.
+    if let Some(table) = tree.as_object_mut() {
+        table.remove(SCHEMA_KEY);
+    }
     let settings = read(tree, &mut found);
     let written = match format {
         FileFormat::Toml => sweep::of_toml(text).unwrap_or_default(),
@@ -392,6 +398,9 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
     let last = path.last().map(String::as_str).unwrap_or_default();
     if let Some(rest) = said.strip_prefix("unknown field `") {
         let names: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+        if path.len() > 1 && defaults().get(last).is_some() {
+            return format!("unknown key; {last} is a section of its own: write [{last}]");
+        }
         let hint = nearest(last, names.iter().copied()).map(|name| format!("; did you mean {name}?"));
         let all =
             if hint.is_some() { String::new() } else { format!("; known keys are {}", names.join(", ")) };

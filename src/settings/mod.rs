@@ -8,7 +8,7 @@ mod retry;
 mod sections;
 mod slot_count;
 
-pub use length::{Length, Size};
+pub use length::{Length, Size, readable_size};
 pub use load::{DEFAULTS, Lines, Loaded, in_code, load};
 pub use problems::{Located, Problem, Problems, nearest as nearest_of};
 pub use retry::{MaxFailures, RetryCause};
@@ -36,5 +36,11 @@ pub fn schema() -> schemars::Schema {
     }
     schema.as_object_mut().into_iter().flat_map(|map| map.values_mut()).for_each(relax);
     schema.remove("required");
+    let known = schema.as_object_mut().and_then(|schema| schema.get_mut("properties")?.as_object_mut());
+    if let Some(known) = known {
+        let names_schema =
+            serde_json::json!({ "description": "Address of this schema, for editors.", "type": "string" });
+        known.insert("$schema".into(), names_schema);
+    }
     schema
 }

@@ -47,22 +47,40 @@ impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Located { file, line, problem }) in self.found.iter().enumerate() {
+        for (at, located) in self.found.iter().enumerate() {
             if at > 0 {
                 writeln!(f)?;
             }
-            match (file, line) {
-                (Some(file), Some(line)) => write!(f, "{}:{line}", Shown(file.display()))?,
-                (Some(file), None) => write!(f, "{}", Shown(file.display()))?,
-                (None, _) => f.write_str("settings")?,
-            }
-            if problem.key.is_empty() {
-                write!(f, ": {}", Shown(&problem.what))?;
-            } else {
-                write!(f, ": {}: {}", Shown(&problem.key), Shown(&problem.what))?;
-            }
+            located.write(f, "")?;
         }
         Ok(())
+    }
+}
+
+impl Located {
+    fn write(&self, f: &mut fmt::Formatter<'_>, kind: &str) -> fmt::Result {
+        let Self { file, line, problem } = self;
+        match (file, line) {
+            (Some(file), Some(line)) => write!(f, "{}:{line}", Shown(file.display()))?,
+            (Some(file), None) => write!(f, "{}", Shown(file.display()))?,
+            (None, _) => f.write_str("settings")?,
+        }
+        f.write_str(kind)?;
+        match problem.key.is_empty() {
+            true => write!(f, ": {}", Shown(&problem.what)),
+            false => write!(f, ": {}: {}", Shown(&problem.key), Shown(&problem.what)),
+        }
+    }
+
+    /// Returns the line for a problem that does not prevent a run.
+    pub fn as_warning(&self) -> impl fmt::Display {
+        struct Warning<'a>(&'a Located);
+        impl fmt::Display for Warning<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write(f, ": warning")
+            }
+        }
+        Warning(self)
     }
 }
 
