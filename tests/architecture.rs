@@ -105,7 +105,7 @@ fn state_machines_have_no_side_effects() {
 #[test]
 fn our_own_files_are_created_only_by_private_files() {
     let may = [
-        ("src/commands/init.rs", "the user's run file"),
+        ("src/commands/init/mod.rs", "the user's run file, and its schema beside it"),
         ("src/commands/simulate.rs", "outlines beside the user's scenarios"),
         ("src/daemon.rs", "the user's folders of a daemon"),
         (
