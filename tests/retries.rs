@@ -232,7 +232,7 @@ fn a_plan_says_what_follows_when_tasks_fail() {
     let text = String::from_utf8(desk.output(&["plan", "run.toml"]).stdout).unwrap();
     for expected in [
         "success   exit code 0, 1\n",
-        "retries   3 after exit code 75, node_lost, not after exit code 2, after 10.0 s, 20.0 s, 40.0 s\n",
+        "retries   3 after exit code 75, node_lost, not after exit code 2, after 10.0s, 20.0s, 40.0s\n",
         "failures  after 2 failed tasks no more are started\n",
     ] {
         assert!(text.contains(expected), "{text}");

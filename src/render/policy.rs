@@ -82,11 +82,11 @@ mod tests {
             lines(&plan),
             [
                 "success   exit code 0, 1",
-                "retries   9 after exit code 75, node_lost, not after exit code 2, after 10.0 s, 20.0 s, 40.0 s, 1 min 20 s, …",
+                "retries   9 after exit code 75, node_lost, not after exit code 2, after 10.0s, 20.0s, 40.0s, 1m 20s, …",
                 "failures  after 3 failed tasks no more are started",
             ]
         );
         plan.job.max_retries = 2;
-        assert!(lines(&plan)[1].ends_with(", after 10.0 s, 20.0 s"), "{:?}", lines(&plan));
+        assert!(lines(&plan)[1].ends_with(", after 10.0s, 20.0s"), "{:?}", lines(&plan));
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use config::{Config, File, FileFormat};
 use dropmill_inputs::sweep::{self, Axis};
 use serde_json::Value;
+use serde_path_to_error::Segment;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
@@ -347,19 +348,19 @@ fn read(mut tree: Value, found: &mut Vec<Problem>) -> Option<Settings> {
         match serde_path_to_error::deserialize::<_, Settings>(&tree) {
             Ok(settings) => return Some(settings),
             Err(error) => {
-                let path: Vec<String> = error
-                    .path()
-                    .iter()
-                    .map(|segment| segment.to_string())
-                    .filter(|segment| segment != "?")
-                    .collect();
+                let is_known = |segment: &&Segment| !matches!(segment, Segment::Unknown);
+                let segments: Vec<&Segment> = error.path().iter().filter(is_known).collect();
+                let path: Vec<String> = segments.iter().map(|segment| name_of(segment)).collect();
                 let what = words(&error.inner().to_string(), &path, &tree);
+                // A mistake within a list counts as a mistake of the list.
+                let is_index = |segment: &&Segment| matches!(segment, Segment::Seq { .. });
+                let path = &path[..segments.iter().position(is_index).unwrap_or(path.len())];
                 let key = path.join(".");
                 let known = found.iter().any(|problem| problem.key == key);
                 if !known {
                     found.push(Problem::new(&key, what));
                 }
-                if path.is_empty() || known || !put_back(&mut tree, &defaults, &path) {
+                if path.is_empty() || known || !put_back(&mut tree, &defaults, path) {
                     return None;
                 }
             }
@@ -368,16 +369,17 @@ fn read(mut tree: Value, found: &mut Vec<Problem>) -> Option<Settings> {
     None
 }
 
+/// Returns a segment of a path as text: the index alone for an element of a list.
+fn name_of(segment: &Segment) -> String {
+    match segment {
+        Segment::Seq { index } => index.to_string(),
+        segment => segment.to_string(),
+    }
+}
+
 /// Replaces a wrong value by its default, or removes it.
 fn put_back(tree: &mut Value, defaults: &Value, path: &[String]) -> bool {
     let default = path.iter().try_fold(defaults, |at, key| at.get(key)).cloned();
-    // A mistake within a list counts as a mistake of the list.
-    let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
-    let depth = path.iter().position(is_index).unwrap_or(path.len());
-    let (path, default) = match depth == path.len() {
-        true => (path, default),
-        false => (&path[..depth], path[..depth].iter().try_fold(defaults, |at, key| at.get(key)).cloned()),
-    };
     let Some((last, above)) = path.split_last() else { return false };
     let mut at = tree;
     for key in above {
