@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_of_later_releases_are_refused_before_anything_else_is_read() {
+    fn plans_of_later_releases_are_rejected_before_anything_else_is_read() {
         let mut later: Value = serde_json::from_str(FORMAT_2).unwrap();
         later["items"] = "something else".into();
         assert!(matches!(read(&later.to_string()), Err(PlanError::Unreadable { .. })));
