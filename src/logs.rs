@@ -1,7 +1,10 @@
 //! Standard output and error of tasks, while they run and afterwards: from the node, from the output container, or from the
 //! delivered result.
 
-use crate::control::{ControlError, LogPart, LogState, Stream};
+use crate::{
+    control::{ControlError, LogPart, LogState, Stream},
+    stored_run::LOGS,
+};
 use dropmill_actors::{Services, earlier_stream};
 use dropmill_azure_client::{BlobError, batch::Part};
 use dropmill_journal::{
@@ -43,14 +46,24 @@ pub struct LogSource {
     run: String,
     job: String,
     container: String,
-    output: PathBuf,
+    folders: Folders,
+}
+
+/// Folders with delivered streams.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// The output folder.
+    pub output: PathBuf,
+    /// The folder of the run, for streams of successful tasks with the layout `mirror`.
+    pub run: PathBuf,
 }
 
 impl LogSource {
     /// Creates the source of the streams of a run.
-    pub fn new(services: Services, plan: &RunPlan) -> Self {
+    pub fn new(services: Services, plan: &RunPlan, folder: &Path) -> Self {
         let (run, job, container) = (plan.run.clone(), plan.job.id.clone(), plan.output_container());
-        Self { services, run, job, container, output: plan.output.directory.clone() }
+        let folders = Folders { output: plan.output.directory.clone(), run: folder.to_owned() };
+        Self { services, run, job, container, folders }
     }
 
     /// Returns the name of the run.
@@ -75,7 +88,7 @@ pub enum Place {
 }
 
 /// Returns where the stream of an attempt is. `is_job_deleted`: the service has deleted the job of the task.
-pub fn place(row: &TaskRow, range: Range, output: &Path, is_job_deleted: bool) -> Place {
+pub fn place(row: &TaskRow, range: Range, folders: &Folders, is_job_deleted: bool) -> Place {
     let is_earlier = range.attempt != 0 && range.attempt < row.attempt;
     if row.delivered_ms.is_some() {
         let name = match is_earlier {
@@ -84,7 +97,10 @@ pub fn place(row: &TaskRow, range: Range, output: &Path, is_job_deleted: bool) -
         };
         let file = row.files.iter().find(|file| file.path == name);
         return match (file, &row.folder) {
-            (Some(file), Some(folder)) => Place::Delivered(delivered_path(output, folder, file)),
+            (Some(file), _) if file.is_log => {
+                Place::Delivered(folders.run.join(LOGS).join(&row.task).join(&file.path))
+            }
+            (Some(file), Some(folder)) => Place::Delivered(delivered_path(&folders.output, folder, file)),
             // The service kept no output of the task.
             _ => Place::Gone,
         };
@@ -109,8 +125,12 @@ fn delivered_path(output: &Path, folder: &str, file: &DeliveredFile) -> PathBuf 
 }
 
 /// Reads a part of a file; also returns the offset of its first byte.
-fn read_file(path: &Path, range: Range) -> io::Result<Bytes> {
-    let mut file = File::open(path)?;
+fn read_file(path: &Path, range: Range, is_log: bool) -> io::Result<Bytes> {
+    let mut file = match File::open(path) {
+        // An empty log of the run has no file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_log => return Ok((range.at, vec![])),
+        file => file?,
+    };
     let at = if range.from_end { file.metadata()?.len().saturating_sub(range.at) } else { range.at };
     file.seek(SeekFrom::Start(at))?;
     let mut data = vec![];
@@ -125,17 +145,18 @@ fn read_file(path: &Path, range: Range) -> io::Result<Bytes> {
 pub fn read_here(
     row: &TaskRow,
     range: Range,
-    output: &Path,
+    folders: &Folders,
     is_job_deleted: bool,
 ) -> Result<Option<LogPart>, ControlError> {
     let part = |state, read: Bytes| Some(part_of(row, range, state, read));
-    Ok(match place(row, range, output, is_job_deleted) {
+    Ok(match place(row, range, folders, is_job_deleted) {
         Place::NotStarted => part(LogState::Waiting, (range.at, vec![])),
         Place::Gone => part(LogState::Gone, (range.at, vec![])),
         Place::Delivered(path) => {
-            let read = read_file(&path, range).map_err(|error| {
-                ControlError::new("gone", format!("cannot read {}: {error}", path.display()))
-            })?;
+            let read =
+                read_file(&path, range, path.starts_with(folders.run.join(LOGS))).map_err(|error| {
+                    ControlError::new("gone", format!("cannot read {}: {error}", path.display()))
+                })?;
             part(LogState::Final, read)
         }
         Place::Node | Place::Service => None,
@@ -157,12 +178,12 @@ impl LogSource {
         is_job_deleted: bool,
         range: Range,
     ) -> Result<LogPart, ControlError> {
-        if let Some(part) = read_here(row, range, &self.output, is_job_deleted)? {
+        if let Some(part) = read_here(row, range, &self.folders, is_job_deleted)? {
             return Ok(part);
         }
         let part =
             |state, read: Option<Bytes>| part_of(row, range, state, read.unwrap_or((range.at, vec![])));
-        let place = place(row, range, &self.output, is_job_deleted);
+        let place = place(row, range, &self.folders, is_job_deleted);
         let on_node = self.on_node(row, range).await?;
         if place == Place::Node {
             return Ok(part(LogState::Live, on_node));
@@ -280,7 +301,7 @@ mod tests {
             submitted_ms: submitted.then_some(1),
             ..TaskRow::default()
         };
-        let output = Path::new("/out");
+        let output = &Folders { output: "/out".into(), run: "/run".into() };
         for (state, submitted, is_job_deleted, attempt, expected) in [
             (TaskState::Waiting, false, false, 0, Place::NotStarted),
             (TaskState::Queued, true, false, 0, Place::NotStarted),
@@ -317,12 +338,16 @@ mod tests {
             ],
             ..TaskRow::default()
         };
-        let output = Path::new("/out");
+        let output = &Folders { output: "/out".into(), run: "/run".into() };
         let found = |attempt, stream| place(&row, range(attempt, stream), output, true);
         assert_eq!(found(0, Stream::Stdout), Place::Delivered("/out/a/stdout.txt".into()));
         assert_eq!(found(2, Stream::Stderr), Place::Delivered("/out/a.err".into()));
         assert_eq!(found(1, Stream::Stderr), Place::Delivered("/out/a/attempt-1.stderr.txt".into()));
         assert_eq!(found(1, Stream::Stdout), Place::Gone);
+        let log = DeliveredFile { is_log: true, ..file("stdout.txt", None) };
+        let row = TaskRow { task: "t".into(), folder: Some(String::new()), files: vec![log], ..row.clone() };
+        let found = place(&row, range(0, Stream::Stdout), output, true);
+        assert_eq!(found, Place::Delivered("/run/logs/t/stdout.txt".into()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     services::{self, Embedded},
     settings::{Loaded, ServiceKind},
     state::{RunFolder, State, write_private},
-    stored_run::{SETTINGS, STANDARD_INPUT, StoredRun, StoredSettings, TASK, hash},
+    stored_run::{LOGS, SETTINGS, STANDARD_INPUT, StoredRun, StoredSettings, TASK, hash},
 };
 use anyhow::Result;
 use dropmill_actors::{
@@ -132,7 +132,7 @@ impl RunSession {
     }
 
     fn begin_on(self, services: Services, clock: &SharedClock) -> ActiveRun {
-        let place = Arc::new(DiskPlace::of(&self.plan));
+        let place = Arc::new(DiskPlace::of(&self.plan, Some(self.folder.path.join(LOGS))));
         self.begin_with(services, place, Arc::new(PathInputs), clock)
     }
 
@@ -144,7 +144,7 @@ impl RunSession {
         inputs: Arc<dyn Inputs>,
         clock: &SharedClock,
     ) -> ActiveRun {
-        let logs = self.control.then(|| LogSource::new(services.clone(), &self.plan));
+        let logs = self.control.then(|| LogSource::new(services.clone(), &self.plan, &self.folder.path));
         let parts = RunParts {
             plan: self.plan,
             services,

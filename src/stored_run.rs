@@ -17,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The folder for standard output and error of successful tasks in a run's folder, for the layout `mirror`.
+pub const LOGS: &str = "logs";
 /// The task settings of a drop folder's run, stored beside its plan.
 pub const TASK: &str = "task.json";
 /// The settings of a run that has no run file.

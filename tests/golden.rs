@@ -79,3 +79,22 @@ fn the_tutorials_job() {
     assert_eq!(desk.processes(), Vec::<String>::new());
     assert!(desk.files("out").iter().all(|file| !file.contains(".dropmill")), "no temporary folder is left");
 }
+
+#[test]
+fn the_tutorials_job_whose_tasks_upload_their_results_themselves() {
+    let desk = Desk::new();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tutorial.toml");
+    desk.write("config/tutorial.toml", fs::read(config).unwrap());
+    desk.write("README.md", README).write("CHANGELOG.md", CHANGELOG).write("docs/guide/first.md", GUIDE);
+    desk.write("target/release/top-words", "");
+    fs::copy(top_words(), desk.path("target/release/top-words")).unwrap();
+    let said = desk.run("config/tutorial.toml");
+    said.exited(0);
+    for (input, output) in [("README.md", "README_OUTPUT.md"), ("docs/guide/first.md", "first_OUTPUT.md")] {
+        let list = desk.read(format!("out/tutorial/{input}/{output}"));
+        assert!(list.starts_with("Count\tWord\n"), "{list}");
+        let printed = desk.read(format!("out/tutorial/{input}/stdout.txt"));
+        assert!(printed.contains(&format!("uploaded {output}")), "{printed}");
+    }
+    assert!(!format!("{:?}", said.events).contains("sig="), "no event has a signature");
+}

@@ -1,6 +1,6 @@
 //! Requests that delete resources of a run: only this module sends them for pools and jobs.
 
-use crate::services::Services;
+use crate::{self_upload, services::Services};
 use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_lifecycle::{Code, Failure, plan::RunPlan};
 
@@ -67,6 +67,7 @@ pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Res
 }
 
 async fn delete_containers(services: &Services, plan: &RunPlan) -> Result<(), Failure> {
+    self_upload::delete_all(&services.blob, plan).await?;
     let application = plan.shared_application.is_none().then(|| plan.app_container());
     let others = [plan.input_container(), plan.output_container()];
     for container in application.into_iter().chain(others) {

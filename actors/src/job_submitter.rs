@@ -15,6 +15,7 @@ use crate::{
     record::{Recorder, retrying},
     run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
+    self_upload,
     services::Services,
     shell::{Drives, Shell},
     task_monitor::{Answered, JobEnded, JobHeld, TaskMonitor},
@@ -279,7 +280,9 @@ impl JobSubmitter {
             })
             .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
+        let (blob, plan) = (services.blob.clone(), self.plan.clone());
         let call = async move {
+            self_upload::create(&blob, &plan, tasks.iter().map(|task| task.id.clone()).collect()).await?;
             let results = match batch.add_tasks(&job, &tasks).await {
                 Ok(results) => results,
                 Err(error) if has_ended(error.code().as_ref()) => {

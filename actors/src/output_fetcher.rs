@@ -12,6 +12,7 @@ use crate::{
     place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
     record::{Recorder, retrying},
     run_context::RunContext,
+    self_upload,
     services::Services,
     shell::{DrivesMany, Shells},
     space_keeper::{ResultDelivered, SpaceKeeper},
@@ -71,7 +72,7 @@ struct FetchWork {
     kept: Kept,
 }
 
-/// Complete staged files of a result, by the name of their blob: a retry does not download them again.
+/// Complete staged files of a result, by their paths: a retry does not download them again.
 type Kept = BTreeMap<String, KeptFile>;
 
 struct KeptFile {
@@ -80,6 +81,13 @@ struct KeptFile {
     file: DeliveredFile,
     /// The end of standard error, if the file is that.
     stderr_tail: String,
+}
+
+/// A blob of a task's results, and its path below the result.
+struct Left {
+    container: String,
+    blob: BlobListing,
+    path: String,
 }
 
 /// The downloaded files of one task.
@@ -312,28 +320,41 @@ async fn bring(
     kept: &mut Kept,
 ) -> Result<(Vec<DeliveredFile>, String), Failure> {
     let id = attempt_id(&item.task, attempt);
+    let outputs = plan.output_container();
     let mut left = vec![];
     for blob in list(services, plan, &format!("{id}/")).await? {
         let path =
             result_path(&id, &blob.name).map_err(|reason| Failure::permanent(Code::HostileName, reason))?;
-        left.push((blob, path));
+        left.push(Left { container: outputs.clone(), blob, path });
+    }
+    if plan.job.self_upload {
+        let most = plan.limits.result_files as usize;
+        let uploaded = self_upload::list(&services.blob, plan, &id, most).await?;
+        at_most(uploaded.len(), most)?;
+        let container = self_upload::container(plan, &id);
+        left.extend(uploaded.into_iter().map(|(blob, path)| Left {
+            container: container.clone(),
+            blob,
+            path,
+        }));
     }
     for earlier in 1..attempt {
         let id = attempt_id(&item.task, earlier);
         for blob in list(services, plan, &format!("{id}/std")).await? {
             let stream = STREAMS.into_iter().find(|stream| blob.name == format!("{id}/{stream}"));
-            left.extend(stream.map(|stream| (blob, earlier_stream(earlier, stream))));
+            let path = stream.map(|stream| earlier_stream(earlier, stream));
+            left.extend(path.map(|path| Left { container: outputs.clone(), blob, path }));
         }
     }
     stage(place, item, &left, kept)?;
     let (mut files, mut tail) = (vec![], String::new());
-    for (blob, path) in &left {
-        if !kept.contains_key(&blob.name) {
+    for one in &left {
+        if !kept.contains_key(&one.path) {
             let mut stderr_tail = String::new();
-            let file = bring_file(services, place, plan, item, blob, path, &mut stderr_tail).await?;
-            kept.insert(blob.name.clone(), KeptFile { listed: blob.clone(), file, stderr_tail });
+            let file = bring_file(services, place, plan, item, one, &mut stderr_tail).await?;
+            kept.insert(one.path.clone(), KeptFile { listed: one.blob.clone(), file, stderr_tail });
         }
-        let KeptFile { file, stderr_tail, .. } = &kept[&blob.name];
+        let KeptFile { file, stderr_tail, .. } = &kept[&one.path];
         files.push(file.clone());
         tail.push_str(stderr_tail);
     }
@@ -358,12 +379,16 @@ async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<B
     let most = plan.limits.result_files as usize;
     let blobs = services.blob.list_some_blobs(&plan.output_container(), prefix, most).await;
     let blobs = blobs.map_err(|error| error.failure())?;
-    if blobs.len() > most {
-        let message =
-            format!("it has more than {most} output files (limits.result_files): none is downloaded");
-        return Err(Failure::permanent(Code::TooManyFiles, message));
-    }
+    at_most(blobs.len(), most)?;
     Ok(blobs)
+}
+
+fn at_most(count: usize, most: usize) -> Result<(), Failure> {
+    if count <= most {
+        return Ok(());
+    }
+    let message = format!("it has more than {most} output files (limits.result_files): none is downloaded");
+    Err(Failure::permanent(Code::TooManyFiles, message))
 }
 
 /// Delivers the results of one task's last attempt that a run left at the service: once, without recording
@@ -414,14 +439,9 @@ async fn publish(
 }
 
 /// Prepares the staging area; downloads of an earlier attempt from the same blobs are kept.
-fn stage(
-    place: &dyn ResultPlace,
-    item: &Item,
-    left: &[(BlobListing, String)],
-    kept: &mut Kept,
-) -> Result<(), Failure> {
-    let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|(blob, _)| (&*blob.name, blob)).collect();
-    kept.retain(|name, kept| listed.get(name.as_str()) == Some(&&kept.listed));
+fn stage(place: &dyn ResultPlace, item: &Item, left: &[Left], kept: &mut Kept) -> Result<(), Failure> {
+    let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|left| (&*left.path, &left.blob)).collect();
+    kept.retain(|path, kept| listed.get(path.as_str()) == Some(&&kept.listed));
     let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
     let needs_bytes = length_of(listed.into_values())?.saturating_sub(here);
     let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
@@ -447,8 +467,7 @@ async fn bring_file(
     place: &dyn ResultPlace,
     plan: &RunPlan,
     item: &Item,
-    blob: &BlobListing,
-    path: &str,
+    Left { container, blob, path }: &Left,
     stderr_tail: &mut String,
 ) -> Result<DeliveredFile, Failure> {
     let mut file = if blob.size_bytes == 0 {
@@ -460,12 +479,12 @@ async fn bring_file(
         let is_long = is_stream(path) && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
         let kept_bytes = if is_long { limit } else { u64::MAX };
         let mut writer = Tail::new(Shortened::new(writer, blob.size_bytes, kept_bytes), path == "stderr.txt");
-        let downloaded = services.blob.download_listed(&plan.output_container(), blob, &mut writer).await;
+        let downloaded = services.blob.download_listed(container, blob, &mut writer).await;
         let downloaded = downloaded.map_err(|error| error.failure())?;
         writer.flush().map_err(|error| local(path, &error))?;
         *stderr_tail = last_lines(writer.tail());
         let mut file = DeliveredFile {
-            path: path.to_owned(),
+            path: path.clone(),
             bytes: downloaded.bytes,
             md5: downloaded.md5,
             ..DeliveredFile::default()

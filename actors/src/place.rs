@@ -5,6 +5,8 @@
 //! as the `fsync` of a single small file.
 
 mod disk;
+mod layout;
+mod logs;
 mod memory;
 mod publisher;
 mod same;
@@ -63,7 +65,7 @@ pub trait ResultPlace: Send + Sync {
 pub struct Delivery {
     /// Id of the task.
     pub task: String,
-    /// Folder below the output folder; empty for a flat layout.
+    /// Folder below the output folder: of this result alone, or with the layout `mirror` the folder of its input.
     pub folder: String,
     /// Input from which it was made.
     pub input: InputOf,

@@ -4,7 +4,7 @@
 //! folder, in its container and in the output folder. Without this actor, all copies would stay until the end
 //! of the run. On Azure disk space is not scarce, and the containers are deleted at the end.
 
-use crate::{run_context::RunContext, services::Services};
+use crate::{run_context::RunContext, self_upload, services::Services};
 use actix::prelude::*;
 use dropmill_lifecycle::plan::{RunPlan, When, attempt_id};
 use futures_util::{StreamExt, stream};
@@ -87,6 +87,12 @@ async fn free(services: &Services, plan: &Rc<RunPlan>, task: &str, attempt: u32)
     let ids: Vec<_> = (1..=attempt).map(|attempt| attempt_id(task, attempt)).collect();
     for id in &ids {
         let _ = services.batch.delete_task_file(&plan.job.id, id, "wd").await.inspect_err(log_failure);
+    }
+    if plan.job.self_upload {
+        for id in &ids {
+            let own = self_upload::container(plan, id);
+            let _ = services.blob.delete_container(&own).await.inspect_err(log_failure);
+        }
     }
     let stored = ids.iter().map(|id| (&outputs, id.as_str()));
     for (container, id) in std::iter::once((&inputs, task)).chain(stored) {

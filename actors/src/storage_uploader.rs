@@ -18,6 +18,7 @@ use crate::{
     record::{Recorder, retrying},
     run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
+    self_upload,
     services::Services,
     shell::{DrivesMany, Shells},
     task_monitor::{TaskAdded, TaskMonitor},
@@ -65,7 +66,7 @@ pub struct StorageUploader {
     deleting_open: u32,
     ending: bool,
     /// Serializes requests about each container.
-    turns: [Arc<Mutex<()>>; 3],
+    turns: [Arc<Mutex<()>>; 4],
     started: u64,
     /// State that previous processes of the run recorded.
     past: Rc<RecoveredRun>,
@@ -118,6 +119,8 @@ enum ContainerKind {
     Application,
     Input,
     Output,
+    /// The containers of all attempts, to which tasks upload their results. The submitter creates them.
+    Attempts,
 }
 
 /// Starts the uploads; contains the number of the event that started the run.
@@ -188,6 +191,7 @@ impl StorageUploader {
             ContainerKind::Application => self.plan.app_container(),
             ContainerKind::Input => self.plan.input_container(),
             ContainerKind::Output => self.plan.output_container(),
+            ContainerKind::Attempts => format!("{}-*", self.plan.run),
         }
     }
 
@@ -286,11 +290,14 @@ impl StorageUploader {
                 }));
             }
             What::Deletion(kind) => {
-                let container = self.container(kind);
+                let (container, plan) = (self.container(kind), self.plan.clone());
                 let turn = self.turns[kind as usize].clone();
                 let call = async move {
                     // Otherwise a creation in flight could arrive afterwards.
                     let _turn = turn.lock().await;
+                    if kind == ContainerKind::Attempts {
+                        return self_upload::delete_all(&blob, &plan).await.map(|()| false);
+                    }
                     match blob.delete_container(&container).await {
                         Ok(()) => Ok(false),
                         Err(error) if error.is_not_found() => Ok(true),
@@ -556,6 +563,9 @@ impl Handler<CleanContainers> for StorageUploader {
         kinds.retain(|kind| {
             !(shared && *kind == ContainerKind::Application) && (resumed || self.may_stand(*kind))
         });
+        if self.plan.job.self_upload {
+            kinds.push(ContainerKind::Attempts);
+        }
         if !delete {
             for kind in &kinds {
                 let reason =

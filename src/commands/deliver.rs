@@ -7,11 +7,11 @@ use crate::{
     services,
     session::{discard, same_service},
     state::State,
-    stored_run::StoredRun,
+    stored_run::{LOGS, StoredRun},
 };
 use anyhow::Result;
 use dropmill_actors::{
-    deliver_now,
+    delete_containers_of_attempts, deliver_now,
     place::{DiskPlace, Placed},
 };
 use dropmill_azure_client::blob::BlobApi;
@@ -65,7 +65,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let failed = runtime.block_on(async {
         let (services, embedded) = services::open(&loaded, &service, &clock, None)?;
-        let place = DiskPlace::of(&found.plan);
+        let place = DiskPlace::of(&found.plan, Some(folder.path.join(LOGS)));
         let mut failed = 0;
         for item in &wanted {
             let attempt = task(item).map_or(1, RecoveredTask::attempt);
@@ -132,6 +132,9 @@ async fn remove(blob: &BlobApi, plan: &RunPlan) {
     let mut containers = vec![plan.input_container(), plan.output_container()];
     if plan.shared_application.is_none() && !plan.application.is_empty() {
         containers.push(plan.app_container());
+    }
+    if let Err(failure) = delete_containers_of_attempts(blob, plan).await {
+        say::note(&format!("left: containers {}-*: {}", plan.run, shown(&failure.message)));
     }
     for container in containers {
         match blob.delete_container(&container).await {

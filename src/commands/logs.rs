@@ -5,7 +5,7 @@ use crate::{
     cli::LogsArgs,
     control::{ControlClient, LogPart, LogState, Request, Response, Stream},
     error::UsageError,
-    logs::{Cursor, LogSource, MAX_PART, Range, read_here},
+    logs::{Cursor, Folders, LogSource, MAX_PART, Range, read_here},
     render::say::{self, TextStream},
     services::{self, Embedded},
     session::same_service,
@@ -211,9 +211,10 @@ impl Logs {
 
     /// Reads a part of a stream, wherever it is.
     fn read(&mut self, row: &TaskRow, range: Range, wait_ms: u32) -> Result<LogPart> {
-        let output = &self.stored.plan.output.directory;
+        let folders =
+            Folders { output: self.stored.plan.output.directory.clone(), run: self.stored.path.clone() };
         let is_job_deleted = self.table.is_job_deleted();
-        if let Some(part) = read_here(row, range, output, is_job_deleted)? {
+        if let Some(part) = read_here(row, range, &folders, is_job_deleted)? {
             return Ok(part);
         }
         if matches!(self.source, Source::NotOpen) {
@@ -275,7 +276,7 @@ impl Logs {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (services, embedded) =
             runtime.block_on(async { services::open(&loaded, &service, &clock, None) })?;
-        let logs = LogSource::new(services, &self.stored.plan);
+        let logs = LogSource::new(services, &self.stored.plan, &self.stored.path);
         Ok(Source::Service(Box::new(Asking { logs, runtime, embedded, _held: held })))
     }
 }

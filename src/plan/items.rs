@@ -3,7 +3,7 @@
 use super::{
     command::{self, Template},
     files::text,
-    name,
+    layouts, name,
     sources::{Declared, Sources},
     variables,
 };
@@ -66,9 +66,8 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
     if !problems.is_empty() {
         return vec![];
     }
-    let flat = settings.output.layout == Layout::Flat;
-    if flat {
-        problems.extend(same_names_in_one_folder(settings, sources));
+    if settings.output.layout != Layout::ByInput {
+        problems.extend(layouts::same_places(settings, sources));
     }
     let shared = shared_files(sources);
     let mut ids = BTreeSet::new();
@@ -100,7 +99,11 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
             mode: file.and_then(|file| file.mode),
             command_line: template.write(draft, index),
             environment: environment(&settings.task, draft, run, index, &sources.declared),
-            result_folder: if flat { String::new() } else { draft.name.clone() },
+            result_folder: match settings.output.layout {
+                Layout::ByInput => draft.name.clone(),
+                Layout::Flat => String::new(),
+                Layout::Mirror => layouts::folder_of(draft, sources),
+            },
             whole_folder: false,
             supersedes: None,
             blob: source.and_then(|file| shared.get(file.path.as_str()).cloned()),
@@ -199,34 +202,6 @@ pub fn taken_by_the_application(items: &[Item], application: &[AppFile]) -> Opti
         item.relative
     );
     Some(Problem::new("application.files", what))
-}
-
-/// Reports names that collide when all results go to one folder.
-fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Problem> {
-    let mut problems = vec![];
-    let mut places: BTreeMap<String, &str> = BTreeMap::new();
-    for draft in &sources.drafts {
-        let name = file_name(&draft.name).to_owned();
-        if let Some(other) = places.insert(name.clone(), &draft.name) {
-            let what =
-                format!("{other} and {} both have the name {name}: use layout = \"by-input\"", draft.name);
-            problems.push(Problem::new("output.layout", what));
-        }
-    }
-    let is_fixed = |pattern: &&String| {
-        let template = Text::parse(pattern, &sources.declared.all(), Unknown::Text);
-        !pattern.contains(['*', '?', '[']) && template.is_ok_and(|template| template.names().next().is_none())
-    };
-    if sources.drafts.len() > 1
-        && let Some(name) = settings.task.outputs.iter().find(is_fixed)
-    {
-        let what = format!(
-            "every task leaves {name}, and one folder has room for one: name outputs after their inputs, or use \
-             layout = \"by-input\""
-        );
-        problems.push(Problem::new("output.layout", what));
-    }
-    problems
 }
 
 /// Returns the patterns of a task's outputs, if they have placeholders. Special characters in the values of

@@ -6,6 +6,7 @@ mod examine;
 mod files;
 mod hardware;
 mod items;
+mod layouts;
 pub mod lint;
 pub mod machine;
 pub use examine::{Depth, Examined, examine, examine_stream};
@@ -17,9 +18,10 @@ mod sources;
 pub mod stored;
 pub mod variables;
 
-use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings};
+use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings, Task, Upload};
 use capacity::{Capacity, Nodes, capacity};
 use command::Template;
+use dropmill_actors::SELF_UPLOAD_VARIABLE;
 use dropmill_lifecycle::{
     delays::Delays,
     plan::{
@@ -127,6 +129,7 @@ fn whole(
             retry: retries::retry(&settings.task),
             task_timeout: settings.task.timeout.map(|length| length.0),
             required_slots: capacity.required_slots,
+            self_upload: settings.task.upload == Upload::SelfUpload,
         },
         output: OutputPlan {
             directory: output_folder,
@@ -224,6 +227,10 @@ fn check(loaded: &Loaded, problems: &mut Vec<Problem>) -> Option<Capacity> {
         if let Some(what) = files::bad_output(pattern) {
             wrong("task.outputs", what);
         }
+    }
+    if task.upload == Upload::SelfUpload && task.env.contains_key(SELF_UPLOAD_VARIABLE) {
+        let what = "task.upload = \"self\" sets this variable: choose another name";
+        wrong(&format!("task.env.{SELF_UPLOAD_VARIABLE}"), what.into());
     }
     if let Some(id) = &pool.id
         && !dropmill_azure_wire::batch::is_valid_id(id)
@@ -335,13 +342,22 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
         ("command", json!([task.command, task.shell])),
         ("environment", json!(task.env)),
         ("application", json!([files, start_task])),
-        ("outputs", json!(task.outputs)),
+        ("outputs", outputs_of(task)),
     ];
     // Of the usual codes nothing is said: results of earlier releases, which had no others, stay comparable.
     let codes = retries::success_codes(task);
     let success = (codes != [0]).then(|| ("success_codes", json!(codes)));
     let parts = parts.into_iter().chain(success);
     parts.map(|(part, value)| (part.to_owned(), short_digest(&value))).collect()
+}
+
+/// Returns the output settings that are part of the recipe. `upload` is one only if tasks upload their results
+/// themselves, so that recipes of earlier versions still match.
+fn outputs_of(task: &Task) -> Value {
+    match task.upload {
+        Upload::Service => json!(task.outputs),
+        Upload::SelfUpload => json!([task.outputs, "self"]),
+    }
 }
 
 /// Returns the first 16 hexadecimal digits of the SHA-256 of a value as JSON.

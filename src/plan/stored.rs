@@ -2,7 +2,7 @@
 //!
 //! `docs/decisions/0003-format-of-journal-and-plan.md` says when the version changes.
 
-use dropmill_lifecycle::plan::{Item, RetryPlan, RunPlan};
+use dropmill_lifecycle::plan::{Item, Layout, RetryPlan, RunPlan};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -61,12 +61,15 @@ fn first() -> u32 {
 
 /// Tasks have files besides their source, values, or outputs of their own.
 const NAMED_FILES: &str = "named-files";
-
+/// Results are in the folders of their inputs.
+const MIRROR: &str = "mirror";
+/// Tasks upload their results themselves.
+const SELF_UPLOAD: &str = "self-upload";
 /// Failures have rules of their own: what a success is, what is tried again, when the run starts no more.
 const FAILURE_RULES: &str = "failure-rules";
 
 /// What a plan may need that this release knows.
-const KNOWN_NEEDS: [&str; 2] = [NAMED_FILES, FAILURE_RULES];
+const KNOWN_NEEDS: [&str; 4] = [NAMED_FILES, MIRROR, SELF_UPLOAD, FAILURE_RULES];
 
 #[derive(Serialize)]
 struct Stored<'a> {
@@ -87,7 +90,12 @@ pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
     let usual_rules = plan.job.success_codes == [0]
         && plan.job.retry == RetryPlan::default()
         && plan.max_failures.is_none();
-    let needs = [(NAMED_FILES, !plan.items.iter().all(is_plain)), (FAILURE_RULES, !usual_rules)];
+    let needs = [
+        (NAMED_FILES, !plan.items.iter().all(is_plain)),
+        (MIRROR, plan.output.layout == Layout::Mirror),
+        (SELF_UPLOAD, plan.job.self_upload),
+        (FAILURE_RULES, !usual_rules),
+    ];
     let needs = needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(need, _)| need).collect();
     serde_json::to_vec_pretty(&Stored { format: FORMAT, needs, plan })
 }

@@ -175,6 +175,8 @@ sections! {
         pub shell: Option<String>,
         /// Glob patterns of output files to download.
         pub outputs: Vec<String>,
+        /// Who uploads the output files.
+        pub upload: Upload,
         /// Exit codes that are a success.
         pub success_codes: Vec<i32>,
         /// Attempts after the first when a task fails; short for `retry.max`.
@@ -218,7 +220,7 @@ sections! {
     pub struct Output {
         /// Folder of the results.
         pub directory: PathBuf,
-        /// One folder per input, or all files in one.
+        /// One folder per input, all files in one folder, or files in the folders of their inputs.
         #[schemars(with = "LayoutName")]
         pub layout: Layout,
         /// What to do when a result's path is taken by something else.
@@ -415,6 +417,17 @@ pub enum ServiceKind {
     Azure,
 }
 
+/// Who uploads the output files of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Upload {
+    /// The service, after the task ended.
+    Service,
+    /// The program of the task, to the container that `OUTPUT_CONTAINER_URL` names.
+    #[serde(rename = "self")]
+    SelfUpload,
+}
+
 /// What happens to a task whose standard output or error exceeds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -455,6 +468,7 @@ pub enum KeySource {
 enum LayoutName {
     ByInput,
     Flat,
+    Mirror,
 }
 
 #[derive(JsonSchema)]

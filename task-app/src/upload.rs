@@ -12,7 +12,8 @@ const DELAYS: [Duration; 4] =
 /// Timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Uploads the file to the container under its own name; replaces an existing blob.
+/// Uploads the file to the container under its own name. Replaces an existing blob if the signature allows that, and
+/// otherwise keeps it.
 ///
 /// # Errors
 /// Returns a message with the operation, its target and the cause.
@@ -59,6 +60,10 @@ fn try_put(agent: &Agent, blob: &str, signature: &str, file: &Path) -> Result<()
     }
     let code =
         response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or("no code");
+    // The signature does not allow to replace a blob: the task was started again after it had uploaded this file.
+    if matches!(code, "UnauthorizedBlobOverwrite" | "BlobAlreadyExists") {
+        return Ok(());
+    }
     Err((format!("the service responded with {} ({code})", status.as_u16()), is_retryable_status(status)))
 }
 

@@ -1,7 +1,10 @@
 //! The bodies of the requests that add the job and its tasks.
 
 use super::{application_files, signed_count};
-use crate::storage_uploader::blob_name;
+use crate::{
+    self_upload::{self, SELF_UPLOAD_VARIABLE},
+    storage_uploader::blob_name,
+};
 use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_lifecycle::plan::{Item, RunPlan, attempt_id};
@@ -68,7 +71,15 @@ pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, at
         wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
     };
     let mut output_files = vec![output("../std*.txt", id.clone())];
-    for pattern in item.output_patterns(&plan.job) {
+    let mut environment: Vec<_> =
+        item.environment.iter().map(|(name, value)| wire::EnvironmentSetting::new(name, value)).collect();
+    let mut patterns = item.output_patterns(&plan.job);
+    if plan.job.self_upload {
+        let url = self_upload::url(plan, blob, &id, signed.expiry);
+        environment.push(wire::EnvironmentSetting::new(SELF_UPLOAD_VARIABLE, url.expose()));
+        patterns = &[];
+    }
+    for pattern in patterns {
         let wildcard = pattern.contains(['*', '?', '[']);
         let folder = format!("{id}/wd");
         // With a wildcard, `path` is a folder; without one, it is the name of the blob.
@@ -79,9 +90,7 @@ pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, at
         command_line: item.command_line.clone(),
         resource_files: Some(resource_files),
         output_files: Some(output_files),
-        environment_settings: Some(
-            item.environment.iter().map(|(name, value)| wire::EnvironmentSetting::new(name, value)).collect(),
-        ),
+        environment_settings: Some(environment),
         constraints: Some(wire::TaskConstraints {
             max_wall_clock_time: plan.job.task_timeout.map(Into::into),
             // The service would retry in the same folder, which contains the remains of the failed attempt

@@ -276,7 +276,7 @@ impl DropStore for DiskDropStore {
     }
 
     fn results(&self, plan: &RunPlan) -> Arc<dyn ResultPlace> {
-        Arc::new(DiskPlace::of(plan))
+        Arc::new(DiskPlace::of(plan, None))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Staging folders are in `.dropmill-<run>` in the output folder, so that a rename never crosses file
 //! systems. One thread makes waiting results durable in groups and renames them.
 
-use super::{Delivery, PlaceError, Placed, ResultPlace, publisher::Publisher};
+use super::{Delivery, PlaceError, Placed, ResultPlace, logs::Logs, publisher::Publisher};
 use crate::output_names::OURS;
 use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_journal::results::OwnResults;
@@ -74,15 +74,16 @@ struct Waiting {
 
 impl DiskPlace {
     /// Creates the place for the results of a run. The folder is created with the first result. If the plan
-    /// names its run file, results are recorded as its own.
-    pub fn of(plan: &RunPlan) -> Self {
-        let keeps_new = plan.output.layout == Layout::Flat;
+    /// names its run file, results are recorded as its own. `logs` is the folder for standard output and
+    /// error of successful tasks with the layout `mirror`.
+    pub fn of(plan: &RunPlan, logs: Option<PathBuf>) -> Self {
+        let keeps_new = plan.output.layout != Layout::ByInput;
         let open = |file: &PathBuf| OwnResults::open(&plan.output.directory, file, keeps_new);
         let own = plan.run_file.as_ref().map(open).transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the record of earlier results: they are kept, and new ones get other names");
             None
         });
-        Self::with(&plan.run, &plan.output, own, plan.recipe.clone())
+        Self::with(&plan.run, &plan.output, own, plan.recipe.clone(), logs)
     }
 
     fn with(
@@ -90,11 +91,18 @@ impl DiskPlace {
         output: &OutputPlan,
         own: Option<OwnResults>,
         recipe: BTreeMap<String, String>,
+        logs: Option<PathBuf>,
     ) -> Self {
         let staging = Self::staging(run, output);
         let queue = Arc::<Queue>::default();
-        let publisher =
-            Publisher { run: run.to_owned(), output: output.clone(), staging: staging.clone(), own, recipe };
+        let publisher = Publisher {
+            run: run.to_owned(),
+            output: output.clone(),
+            staging: staging.clone(),
+            own,
+            recipe,
+            logs: logs.map(Logs::in_folder),
+        };
         let waiting = queue.clone();
         let worker = std::thread::Builder::new()
             .name("results".into())

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 fn place(folder: &TempDir, layout: Layout, existing: Existing) -> DiskPlace {
     let output = OutputPlan { directory: folder.path().join("out"), layout, existing };
-    DiskPlace::with("run-1", &output, None, BTreeMap::new())
+    DiskPlace::with("run-1", &output, None, BTreeMap::new(), None)
 }
 
 fn deliver(

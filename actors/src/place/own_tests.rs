@@ -33,9 +33,12 @@ impl Rig {
 
     fn run_of(&mut self, file: &str, results: &[Left<'_>]) -> Vec<Result<Placed, PlaceError>> {
         self.runs += 1;
-        let flat = self.output.layout == Layout::Flat;
-        let own = OwnResults::open(&self.output.directory, Path::new(file), flat).unwrap();
-        let place = DiskPlace::with(&format!("run-{}", self.runs), &self.output, Some(own), BTreeMap::new());
+        let layout = self.output.layout;
+        let own =
+            OwnResults::open(&self.output.directory, Path::new(file), layout != Layout::ByInput).unwrap();
+        let logs = Some(self.folder.path().join("logs"));
+        let run = format!("run-{}", self.runs);
+        let place = DiskPlace::with(&run, &self.output, Some(own), BTreeMap::new(), logs);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let deliver = |(at, (input, success, left)): (usize, &Left<'_>)| {
             let task = format!("t{at}");
@@ -54,7 +57,11 @@ impl Rig {
             let files = files.collect();
             let name = input.rsplit('/').next().unwrap().to_owned();
             let input = InputOf { relative: (*input).to_owned(), name, ..InputOf::default() };
-            let folder = if flat { String::new() } else { input.relative.clone() };
+            let folder = match layout {
+                Layout::ByInput => input.relative.clone(),
+                Layout::Flat => String::new(),
+                Layout::Mirror => Path::new(&input.relative).parent().unwrap().display().to_string(),
+            };
             let delivery = Delivery { task, folder, input, success: *success, files, supersedes: None };
             let placed = runtime.block_on(place.publish(delivery));
             if placed.is_err() {
@@ -91,7 +98,7 @@ impl Rig {
 
 #[test]
 fn a_success_replaces_the_earlier_result_with_all_its_files() {
-    for layout in [Layout::ByInput, Layout::Flat] {
+    for layout in [Layout::ByInput, Layout::Flat, Layout::Mirror] {
         let mut rig = Rig::new(layout, Existing::ReplaceOwn);
         rig.run(&[("d/a", true, &[("o", "1"), ("old", "x")])]);
         let again = rig.run(&[("d/a", true, &[("o", "2"), ("new", "y")])]).remove(0).unwrap();
@@ -100,6 +107,7 @@ fn a_success_replaces_the_earlier_result_with_all_its_files() {
         let expected = match layout {
             Layout::ByInput => ["d/a/new=y", "d/a/o=2"],
             Layout::Flat => ["new=y", "o=2"],
+            Layout::Mirror => ["d/new=y", "d/o=2"],
         };
         assert_eq!(rig.there(), expected, "{layout:?}");
     }
@@ -129,7 +137,7 @@ fn a_failure_does_not_replace_a_success_and_is_removed_by_the_next_success() {
 
 #[test]
 fn foreign_and_changed_files_are_never_replaced() {
-    for layout in [Layout::ByInput, Layout::Flat] {
+    for layout in [Layout::ByInput, Layout::Flat, Layout::Mirror] {
         let mut rig = Rig::new(layout, Existing::ReplaceOwn);
         let (own, other) = if layout == Layout::ByInput { ("a/o", "a/mine") } else { ("o", "mine") };
         rig.run(&[("a", true, &[("o", "1")])]);
@@ -203,4 +211,77 @@ fn a_result_with_another_name_is_removed_when_its_own_place_is_free() {
     rig.run(&[("a", true, &[("o", "2")])]);
     assert_eq!(rig.there(), ["a/o=2"]);
     let _ = rig.folder.path();
+}
+
+#[test]
+fn mirrored_results_share_folders_and_the_run_keeps_streams_of_successes() {
+    let mut rig = Rig::new(Layout::Mirror, Existing::ReplaceOwn);
+    let outputs = [("film.mp4", "new"), ("deep/sub.srt", "text"), ("stdout.txt", "said"), ("stderr.txt", "")];
+    let placed = rig.run(&[("library/film.mov", true, &outputs)]).remove(0).unwrap();
+    assert_eq!(rig.there(), ["library/deep/sub.srt=text", "library/film.mp4=new"]);
+    assert_eq!(fs::read_to_string(rig.folder.path().join("logs/t0/stdout.txt")).unwrap(), "said");
+    let facts = |file: &DeliveredFile| (file.path.clone(), file.at.clone(), file.is_log);
+    let expected = [
+        ("deep/sub.srt", Some("library/deep/sub.srt"), false),
+        ("film.mp4", Some("library/film.mp4"), false),
+        ("stderr.txt", None, true),
+        ("stdout.txt", None, true),
+    ]
+    .map(|(path, at, is_log)| (path.to_owned(), at.map(str::to_owned), is_log));
+    assert_eq!(placed.files.iter().map(facts).collect::<Vec<_>>(), expected);
+    assert_eq!(placed.folder, "");
+    // A file of a failed task never has the name of a result; its streams are in the same folder.
+    let failed = [("film.mp4", "half"), ("stderr.txt", "no space")];
+    let placed = rig.run(&[("library/other.mov", false, &failed)]).remove(0).unwrap();
+    assert_eq!(placed.folder, ".failed/library/other.mov");
+    assert_eq!(
+        rig.there(),
+        [
+            ".failed/library/other.mov/film.mp4=half",
+            ".failed/library/other.mov/stderr.txt=no space",
+            "library/deep/sub.srt=text",
+            "library/film.mp4=new",
+        ]
+    );
+    // The next success removes that folder, and gets a name beside the result of the other input.
+    let placed = rig.run(&[("library/other.mov", true, &[("film.mp4", "other")])]).remove(0).unwrap();
+    assert_eq!(placed.beside.as_deref(), Some("library/film.mp4 is the result of library/film.mov"));
+    assert_eq!(
+        rig.there(),
+        ["library/deep/sub.srt=text", "library/film.mp4=new", "library/film~2.mp4=other"]
+    );
+}
+
+#[test]
+fn a_delivery_that_a_crash_interrupted_is_completed_in_the_same_places() {
+    for layout in [Layout::Flat, Layout::Mirror] {
+        let folder = if layout == Layout::Flat { "" } else { "d/" };
+        for placed_before in 0..3 {
+            let mut rig = Rig::new(layout, Existing::ReplaceOwn);
+            rig.run(&[("d/other", true, &[("b", "other")])]);
+            let outputs = [("a", "1"), ("b", "2"), ("c", "3")];
+            // The run records this before it moves the first file to its place.
+            rig.run(&[("d/x", true, &outputs)]);
+            let places = [format!("{folder}a"), format!("{folder}b~2"), format!("{folder}c")];
+            for place in &places[placed_before..] {
+                fs::remove_file(rig.output.directory.join(place)).unwrap();
+            }
+            rig.runs -= 1;
+            let placed = rig.run(&[("d/x", true, &outputs)]).remove(0).unwrap();
+            let found: Vec<_> =
+                placed.files.iter().map(|file| file.at.clone().unwrap_or(file.path.clone())).collect();
+            assert_eq!(found, places, "{layout:?} {placed_before}");
+            assert_eq!(rig.there().len(), 4, "{layout:?} {placed_before}: {:?}", rig.there());
+        }
+    }
+}
+
+#[test]
+fn two_files_of_a_result_never_have_the_same_place() {
+    let mut rig = Rig::new(Layout::Flat, Existing::Replace);
+    let outputs = [("a.stdout.txt", "output"), ("stdout.txt", "stream")];
+    rig.run(&[("d/a", true, &outputs)]);
+    assert_eq!(rig.there(), ["a.stdout.txt=output", "a.stdout~2.txt=stream"]);
+    rig.run(&[("d/a", true, &outputs)]);
+    assert_eq!(rig.there(), ["a.stdout.txt=output", "a.stdout~2.txt=stream"]);
 }

@@ -3,10 +3,12 @@
 use super::{
     Delivery, PlaceError, Placed, beside,
     disk::{Published, Queue, refused},
+    layout::{failed_folder, is_log, single_name},
+    logs::Logs,
     same::{holds_only, is_as_delivered, same_folder},
     taken::{Occupant, Placing, placing},
 };
-use crate::output_names::{guarded, is_stream};
+use crate::output_names::guarded;
 use dropmill_journal::{
     event::DeliveredFile,
     results::{MadeFrom, OwnResult, OwnResults, RecordError},
@@ -24,10 +26,6 @@ use std::{
 const SYNC_TOGETHER: usize = 4;
 /// Maximum number of attempts to find a free name.
 const NAMES: u32 = 10_000;
-/// Folder in a flat layout for the files of failed tasks, with one folder per input: none of them has the
-/// name of a result.
-const FAILED: &str = ".failed";
-
 /// The data of the thread.
 pub(super) struct Publisher {
     pub run: String,
@@ -36,9 +34,11 @@ pub(super) struct Publisher {
     /// The record of own results, if there is one.
     pub own: Option<OwnResults>,
     pub recipe: BTreeMap<String, String>,
+    /// Standard output and error of successful tasks with the layout `mirror`.
+    pub logs: Option<Logs>,
 }
 
-/// A file of a flat result and its place.
+/// A file of a result without a folder, and its place.
 struct Single<'a> {
     file: &'a DeliveredFile,
     /// Path below the output folder.
@@ -103,10 +103,9 @@ impl Publisher {
     fn put(&mut self, delivery: &Delivery, folders: &mut Changed) -> Result<Placed, PlaceError> {
         let placed = match self.output.layout {
             Layout::ByInput => self.put_folder(delivery, &guarded(&delivery.folder), folders)?,
-            Layout::Flat if delivery.success => self.put_files(delivery, folders)?,
-            Layout::Flat => {
-                let folder = format!("{FAILED}/{}", guarded(&delivery.input.relative));
-                self.put_folder(delivery, &folder, folders)?
+            Layout::Flat | Layout::Mirror if delivery.success => self.put_files(delivery, folders)?,
+            Layout::Flat | Layout::Mirror => {
+                self.put_folder(delivery, &failed_folder(&delivery.input.relative), folders)?
             }
         };
         if delivery.success {
@@ -191,6 +190,7 @@ impl Publisher {
     /// Moves each file of a result into the output folder.
     fn put_files(&mut self, delivery: &Delivery, folders: &mut Changed) -> Result<Placed, PlaceError> {
         let staged = self.staging.join(&delivery.task);
+        let logs = self.keep_logs(delivery, &staged)?;
         // The decision is recorded before it is carried out, and repeated if the place was taken in the
         // meantime.
         for _ in 0..NAMES {
@@ -226,9 +226,11 @@ impl Publisher {
                 at: (single.place != single.file.path).then(|| single.place.clone()),
                 ..single.file.clone()
             });
+            let mut files: Vec<_> = placed.chain(logs).collect();
+            files.sort_by(|one, other| one.path.cmp(&other.path));
             return Ok(Placed {
                 folder: String::new(),
-                files: placed.collect(),
+                files,
                 replaced: singles.iter().any(|single| single.placing == Placing::Exchange),
                 beside,
             });
@@ -236,15 +238,32 @@ impl Publisher {
         Err(PlaceError::Taken { path: self.output.directory.display().to_string() })
     }
 
-    /// Decides the place of each file of a flat result. If a file gets another name, returns the reason for
-    /// the first one.
+    /// Copies standard output and error to the folder of the run if the layout requires it, and returns them.
+    fn keep_logs(&mut self, delivery: &Delivery, staged: &Path) -> Result<Vec<DeliveredFile>, PlaceError> {
+        let mut kept = vec![];
+        let Some(logs) = &mut self.logs else { return Ok(kept) };
+        for file in delivery.files.iter().filter(|file| is_log(self.output.layout, &file.path)) {
+            logs.keep(&delivery.task, &file.path, &staged.join(&file.path))?;
+            kept.push(DeliveredFile { is_log: true, ..file.clone() });
+        }
+        Ok(kept)
+    }
+
+    /// Decides the place of each file of a result without a folder. If a file gets another name, returns the
+    /// reason for the first one.
     fn places_of<'a>(&self, delivery: &'a Delivery) -> Result<(Vec<Single<'a>>, Option<String>), PlaceError> {
         let mut beside_what = None;
         let mut singles: Vec<Single<'a>> = vec![];
-        for file in &delivery.files {
-            let name = flat_name(&delivery.input.name, &file.path);
+        let keeps_logs = self.logs.is_some();
+        let goes_there = |file: &&DeliveredFile| !(keeps_logs && is_log(self.output.layout, &file.path));
+        for file in delivery.files.iter().filter(goes_there) {
+            let name = single_name(self.output.layout, &delivery.folder, &delivery.input.name, &file.path);
             let found = (0..NAMES).find_map(|tries| {
                 let place = beside(&name, tries, false);
+                if singles.iter().any(|single| single.place == place) {
+                    beside_what.get_or_insert_with(|| format!("{place} is another file of the same result"));
+                    return None;
+                }
                 let path = self.output.directory.join(&place);
                 let occupant = match is_free(&path) {
                     true => Occupant::Nothing,
@@ -321,7 +340,10 @@ impl Publisher {
             If::ReplaceOwn | If::Replace => {}
         }
         let kept: BTreeSet<String> = match placed.folder.as_str() {
-            "" => placed.files.iter().map(|file| file.at.clone().unwrap_or(file.path.clone())).collect(),
+            "" => {
+                let there = placed.files.iter().filter(|file| !file.is_log);
+                there.map(|file| file.at.clone().unwrap_or(file.path.clone())).collect()
+            }
             folder => [folder.to_owned()].into(),
         };
         for own in self.own.iter().flat_map(|own| own.of_input(&delivery.input.relative)) {
@@ -392,12 +414,6 @@ impl Publisher {
             other => refused("write below", &self.output.directory, &io::Error::other(other)),
         })
     }
-}
-
-/// Returns the name in a flat layout: standard output and error get the input's name, outputs keep theirs,
-/// which are already guarded.
-fn flat_name(input: &str, path: &str) -> String {
-    if is_stream(path) { guarded(&format!("{input}.{path}")) } else { path.to_owned() }
 }
 
 fn is_free(place: &Path) -> bool {

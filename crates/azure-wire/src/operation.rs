@@ -170,6 +170,7 @@ operations! {
         ListScheduleJobs Reads GET "jobschedules/{s}/jobs" "list schedule jobs";
     }
     Blobs {
+        ListContainers Reads GET "?comp=list" "list containers";
         CreateContainer Once PUT "{container}" "create container";
         DeleteContainer Repeatable DELETE "{container}" "delete container";
         ListBlobs Reads GET "{container}?comp=list" "list blobs" "of container";

@@ -225,7 +225,7 @@ pub enum EventKind {
     },
     /// The task's results are completely in the output folder.
     OutputDelivered {
-        /// Folder below the output folder; empty for a flat layout.
+        /// Folder below the output folder; empty if the files have no folder of their own (`flat`, `mirror`).
         folder: String,
         /// Delivered files of the task.
         files: Vec<DeliveredFile>,
@@ -383,6 +383,9 @@ pub struct DeliveredFile {
     /// Number of bytes left out of the middle of a task's standard output or error (`limits.stream_bytes`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// It is not in the output folder: the folder of the run keeps it as `logs/<task>/<path>` (`output.layout = "mirror"`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_log: bool,
 }
 
 /// The final verdict on a task.

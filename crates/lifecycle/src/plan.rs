@@ -110,7 +110,8 @@ pub struct Item {
     pub command_line: String,
     /// Environment variables of this task: `DROPMILL_*` and `task.env`, in order.
     pub environment: Vec<(String, String)>,
-    /// Folder of its results below the output folder, `/` between segments (layout `flat`: empty).
+    /// Folder of its results below the output folder, `/` between segments (layout `flat`: empty; `mirror`: the folder of
+    /// its input, which other tasks share).
     pub result_folder: String,
     /// The delivered result of an earlier run of the same input, which this result replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,6 +225,9 @@ pub struct JobPlan {
     pub task_timeout: Option<Duration>,
     /// Number of slots of a task.
     pub required_slots: u32,
+    /// Tasks upload their results themselves, each attempt to a container of its own (`OUTPUT_CONTAINER_URL`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_upload: bool,
 }
 
 /// After which failures another attempt at a task follows, and when.
@@ -271,7 +275,7 @@ pub struct OutputPlan {
     /// Absolute path on this machine.
     #[serde(with = "stored_path")]
     pub directory: PathBuf,
-    /// One folder per input, or all files in one folder.
+    /// One folder per input, all files in one folder, or files in the folders of their inputs.
     pub layout: Layout,
     /// What to do if the place of a result is taken.
     pub existing: Existing,
@@ -285,6 +289,8 @@ pub enum Layout {
     ByInput,
     /// `out/<name of the output>`; standard output and error as `<name of the input>.stdout.txt`.
     Flat,
+    /// `out/<folder of the input>/<name of the output>`; standard output and error of successful tasks in the run's folder.
+    Mirror,
 }
 
 /// What to do if the place of a result is taken by another result.

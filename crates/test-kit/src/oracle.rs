@@ -226,15 +226,27 @@ fn results(run: &Simulated, found: &mut Found) {
     for event in &run.events {
         let EventKind::OutputDelivered { folder, files, .. } = &event.kind else { continue };
         for file in files {
-            let path = if folder.is_empty() { file.path.clone() } else { format!("{folder}/{}", file.path) };
-            reported.insert(path, file.bytes);
+            let path = match &file.at {
+                _ if file.is_log => log_name(event.subject.task().unwrap_or_default(), &file.path),
+                Some(place) => place.clone(),
+                None if folder.is_empty() => file.path.clone(),
+                None => format!("{folder}/{}", file.path),
+            };
+            let other = reported.insert(path.clone(), file.bytes);
+            found.unless(other.is_none(), "no two results have the same place", || path);
         }
     }
-    let there: BTreeMap<_, _> =
-        run.files.iter().map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect();
+    let files = run.files.iter().map(|(path, bytes)| (path.clone(), bytes.len() as u64));
+    let logs = run.logs.iter().map(|((task, path), bytes)| (log_name(task, path), bytes.len() as u64));
+    let there: BTreeMap<_, _> = files.chain(logs).collect();
     found.unless(reported == there, "the output folder contains exactly the delivered files", || {
         format!("reported {reported:?}, found {there:?}")
     });
+}
+
+/// Returns the name of a log among the files of a run.
+fn log_name(task: &str, path: &str) -> String {
+    format!("log {task}/{path}")
 }
 
 /// Checks that the report names every resource that still exists at the service.

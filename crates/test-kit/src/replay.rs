@@ -139,7 +139,7 @@ impl Recording {
         let clock: SharedClock = Arc::new(VirtualClock::at(began));
         let book = Book::of(&self.exchanges);
         let services = self.services(Arc::new(book.clone()), &clock)?;
-        let place = MemoryPlace::default();
+        let place = MemoryPlace::with_layout(plan.output.layout);
         let unhurried = PacedPlace::new(place.clone(), &self.delivered_ms);
         let run = start(plan.clone(), services, Arc::new(unhurried), Journal::in_memory(), clock);
         let received = run.events();

@@ -66,6 +66,8 @@ pub struct Simulated {
     pub report: Report,
     /// The results by path below the output folder.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Logs of successful tasks that the folder of the run keeps, by task and name.
+    pub logs: BTreeMap<(String, String), Vec<u8>>,
     /// Injected faults, in order.
     pub struck: Vec<Struck>,
     /// Number of requests that the client sent.
@@ -246,7 +248,7 @@ impl Simulation {
         let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
         // The client of an outside user, with a transport without faults and the right time.
         let other = clients(&connection, direct, &service_clock, self.seed, 3);
-        let place = MemoryPlace::default();
+        let place = MemoryPlace::with_layout(self.plan.output.layout);
         let faulty: Arc<dyn ResultPlace> =
             Arc::new(FaultyPlace::new(Arc::new(place.clone()), faults.clone()));
         let plan = self.plan;
@@ -299,6 +301,7 @@ impl Simulation {
             events,
             report,
             files: place.files(),
+            logs: place.logs(),
             lasted: began.elapsed(),
             struck: faults.struck(),
             requests: faults.requests(),

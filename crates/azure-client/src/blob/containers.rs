@@ -1,9 +1,15 @@
 //! Containers, and the existence and deletion of single blobs.
 
 use super::{BlobApi, BlobInfo, digest::Md5Sum};
-use crate::{error::BlobError, operation::Operation as Op};
-use dropmill_azure_wire::blob::{BlobProperties, metadata_from_headers};
+use crate::{call::Call, error::BlobError, operation::Operation as Op};
+use dropmill_azure_wire::{
+    blob::{BlobProperties, ContainerList, metadata_from_headers},
+    uri::encode,
+};
 use dropmill_lifecycle::Code;
+
+/// Maximum number of pages of a list of containers, with 5000 containers each.
+const MOST_PAGES: usize = 2_000;
 
 impl BlobApi {
     /// Creates a container; returns `true` if one of that name existed already. After a 409 without an error
@@ -32,6 +38,34 @@ impl BlobApi {
         let call = self.container_call(Op::DeleteContainer, container, "").ok(&[202]);
         self.caller.exchange(call).await?;
         Ok(())
+    }
+
+    /// Returns the names of the containers that begin with `prefix`.
+    ///
+    /// # Errors
+    /// Fails if the service rejects the request or cannot be reached: see [`BlobError`].
+    pub async fn list_containers(&self, prefix: &str) -> Result<Vec<String>, BlobError> {
+        let (mut names, mut marker) = (vec![], String::new());
+        for _ in 0..MOST_PAGES {
+            let base = self.caller.endpoint.base();
+            let mut path = format!("{base}/?comp=list&prefix={}", encode(prefix));
+            if !marker.is_empty() {
+                path = format!("{path}&marker={}", encode(&marker));
+            }
+            let call = Call::new(Op::ListContainers, prefix, path);
+            let tried = call.tried.clone();
+            let answer = self.caller.exchange(call).await?;
+            let page = ContainerList::read(&answer.body)
+                .map_err(|error| answer.broken(&tried, crate::shown::shown(&error.to_string())))?;
+            // A service that ignores the prefix must not lead to the containers of others.
+            let listed = page.containers.into_iter().map(|container| container.name);
+            names.extend(listed.filter(|name| name.starts_with(prefix)));
+            match page.next_marker.filter(|next| *next != marker) {
+                Some(next) => marker = next,
+                None => break,
+            }
+        }
+        Ok(names)
     }
 
     /// Returns whether a container of that name exists.

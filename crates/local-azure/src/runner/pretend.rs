@@ -17,8 +17,8 @@ use super::{
     resources,
 };
 use crate::orders::{
-    BlobAccess, Coordination, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef,
-    Order, Reports, Runner, Spent,
+    BlobAccess, Coordination, DoorError, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles,
+    NodeRef, Order, Reports, Runner, Spent,
 };
 use dropmill_azure_wire::time::{SharedClock, Timestamp};
 use std::{
@@ -189,8 +189,10 @@ impl Inner {
                 Due::Exit(id) => {
                     let Some((launch, Some((pretend, began)))) = self.take(id) else { continue };
                     self.write(&launch, "wd", &pretend.outputs);
-                    let failure = self.store(&launch, pretend.exit_code, launch.last_try);
-                    self.end(id, began, Some(pretend.exit_code), failure);
+                    let uploaded = self.upload(&launch, &pretend.outputs);
+                    let exit_code = if uploaded { pretend.exit_code } else { pretend.exit_code.max(1) };
+                    let failure = self.store(&launch, exit_code, launch.last_try);
+                    self.end(id, began, Some(exit_code), failure);
                 }
                 Due::Killed(id, store) => {
                     let Some((launch, began)) = self.take(id) else { continue };
@@ -286,6 +288,19 @@ impl Inner {
             let path = [&*launch.directory, folder, name].into_iter().filter(|part| !part.is_empty());
             self.files.write(&launch.node, &path.collect::<Vec<_>>().join("/"), content, now);
         }
+    }
+
+    /// Uploads the outputs as a task with `OUTPUT_CONTAINER_URL` does. Returns whether it succeeded. Blobs
+    /// that an interrupted start of the same task uploaded are kept.
+    fn upload(&self, launch: &Launch, outputs: &[(String, Vec<u8>)]) -> bool {
+        let Some((_, url)) = launch.environment.iter().find(|(name, _)| name == "OUTPUT_CONTAINER_URL")
+        else {
+            return true;
+        };
+        outputs.iter().all(|output| match self.door.store_bytes(url, std::slice::from_ref(output)) {
+            Err(DoorError::Denied(why)) => why.contains("does not allow to replace it"),
+            stored => stored.is_ok(),
+        })
     }
 
     /// Stores outputs by the same rules as a real node.

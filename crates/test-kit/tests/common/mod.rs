@@ -61,6 +61,7 @@ pub fn plan(tasks: u32) -> RunPlan {
             retry: RetryPlan::default(),
             task_timeout: None,
             required_slots: 1,
+            self_upload: false,
         },
         output: OutputPlan {
             directory: "/results".into(),

@@ -112,11 +112,11 @@ impl From<Refused> for Refusal {
             }
             Refused::NoBlob => (404, "BlobNotFound", "The specified blob does not exist."),
             Refused::BlobExists => (409, "BlobAlreadyExists", "The specified blob already exists."),
-            // As in Azure: replacing a blob with a SAS without `w` is a missing permission.
+            // As Azure responds to a SAS with `c` and without `w` (Azure/azure-cli#19203).
             Refused::NotReplaceable => (
                 403,
-                "AuthorizationPermissionMismatch",
-                "This request is not authorized to perform this operation using this permission.",
+                "UnauthorizedBlobOverwrite",
+                "This request is not authorized to perform blob overwrites.",
             ),
             Refused::ConditionFailed => (
                 412,
