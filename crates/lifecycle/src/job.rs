@@ -241,7 +241,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Holding { .. } | Is::Held, On::FoundMissing) => {
-            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by somebody else");
+            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by another client");
             (Is::Lost, vec![Do::ReportLost(failure)])
         }
 
