@@ -86,7 +86,7 @@ fn a_very_deep_tree_is_not_an_input_and_can_be_removed() {
     assert_eq!(folder.tree("").unwrap().files().len(), 0);
     build(&folder.folder("d").unwrap(), "e", 256);
     let refused = folder.tree("").unwrap_err();
-    assert_eq!(refused.to_string(), "it holds d, which is nested deeper than 256 folders");
+    assert_eq!(refused.to_string(), "it contains d, which is nested deeper than 256 folders");
     // More than this process may have open at once.
     build(&folder, "f", 1100);
     assert!(folder.remove("d").unwrap() && folder.remove("f").unwrap());
