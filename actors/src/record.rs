@@ -60,6 +60,7 @@ pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> 
         what: what.into(),
         attempt,
         after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        code: Some(failure.code.as_str().to_owned()),
         error: failure.message,
     }
 }

@@ -124,6 +124,9 @@ pub enum EventKind {
         after_ms: u64,
         /// Error of the failed attempt.
         error: String,
+        /// Error code of the service, or one of Dropmill's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
     },
     /// The pool was created, or a previous process of this run had created it.
     PoolCreated {

@@ -53,6 +53,7 @@ mod shown;
 pub mod tasks;
 pub mod trace;
 mod wal;
+pub mod why;
 mod writer;
 
 pub use duplicate_index::DuplicateIndex;

@@ -122,14 +122,9 @@ impl Progress {
         self.succeeded + self.failed + self.unfinished
     }
 
-    /// Returns the number of nodes that run a task, as the service reports.
-    pub fn nodes_running(&self) -> usize {
-        self.nodes.values().filter(|state| *state == "running").count()
-    }
-
     /// Returns the number of nodes that accept tasks.
     pub fn nodes_ready(&self) -> usize {
-        self.nodes.values().filter(|state| matches!(state.as_str(), "idle" | "running")).count()
+        self.nodes.values().filter(|state| *state == "idle").count()
     }
 
     /// Returns the phase of the run in one or two words.
@@ -172,10 +167,6 @@ impl Progress {
                 self.held.as_deref().unwrap_or_default()
             ),
             "working" if self.running > 0 => format!("waiting for {} running tasks", self.running),
-            // Short tasks are not seen running one by one.
-            "working" if self.nodes_running() > 0 => {
-                format!("waiting for tasks on {} busy nodes", self.nodes_running())
-            }
             "working"
                 if let Some(due) = self.next_retry_ms()
                     && self.submitted <= self.ended =>
@@ -187,7 +178,10 @@ impl Progress {
                 )
             }
             "working" if self.ended > self.closed() => "waiting for results to download".into(),
-            "working" if self.submitted > self.ended => "waiting for a free node".into(),
+            // Short tasks are not seen running one by one.
+            "working" if self.submitted > self.ended => {
+                format!("waiting for {} tasks that are queued or running", self.submitted - self.ended)
+            }
             "working" => "waiting for inputs to be uploaded".into(),
             "starting nodes" => {
                 let mut states: BTreeMap<&str, u32> = BTreeMap::new();

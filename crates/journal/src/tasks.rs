@@ -192,8 +192,11 @@ impl TaskRow {
                 self.submitted_ms = now;
                 self.state = TaskState::Queued;
             }
-            EventKind::TaskRunning { node, .. } => {
-                self.started_ms = now;
+            EventKind::TaskRunning { node, started } => {
+                let ran = started.map_or(0, |started| event.at.duration_since(started).as_millis());
+                let ran = u64::try_from(ran).unwrap_or(0);
+                let since = self.submitted_ms.unwrap_or(0);
+                self.started_ms = Some(event.elapsed_ms.saturating_sub(ran).max(since));
                 self.node.clone_from(node);
                 self.state = TaskState::Running;
             }

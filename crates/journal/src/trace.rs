@@ -253,7 +253,7 @@ impl Names {
             EventKind::InputUploaded { bytes, skipped, .. } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
             }
-            EventKind::Retrying { what, attempt, after_ms, error } => match whole {
+            EventKind::Retrying { what, attempt, after_ms, error, .. } => match whole {
                 true => format!("retrying {what} (try {attempt} failed: {error}; rest {after_ms} ms)"),
                 false => format!("retrying {what}"),
             },
