@@ -39,6 +39,16 @@ pub enum Command {
     },
     /// Show standard output or error of tasks, while they run and afterwards.
     Logs(LogsArgs),
+    /// Explain what a run or one of its tasks waits for, with evidence and what to do.
+    Why {
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
+        run: String,
+        /// A task: its input, the end or the beginning of its input, or its id.
+        task: Option<String>,
+        /// Print the causes as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// End a run in order: stop its tasks, download finished results, delete what costs money.
     Cancel {
         /// Run name, unique prefix, name of its run file (the latest run), or `latest`.

@@ -1,5 +1,7 @@
 //! Runs as the state folder stores them.
 
+#[cfg(feature = "cli")]
+use crate::error::UsageError;
 use crate::{
     plan::stored,
     settings::{Loaded, Settings, Task, in_code, load},
@@ -8,6 +10,8 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use dropmill_actors::place::DiskPlace;
 use dropmill_azure_wire::time::SharedClock;
+#[cfg(feature = "cli")]
+use dropmill_journal::tasks::{TaskRow, TaskTable};
 use dropmill_journal::{Journal, RunHeader, event::Event, past::RecoveredRun, report::ReportFold};
 use dropmill_lifecycle::plan::RunPlan;
 use serde::{Deserialize, Serialize};
@@ -79,6 +83,33 @@ impl StoredRun {
     /// Returns the state of the run, rebuilt from its journal.
     pub fn past(&self) -> RecoveredRun {
         RecoveredRun::of(&self.events)
+    }
+
+    /// Returns the state of every task: of those that events name, and of those that are only planned.
+    #[cfg(feature = "cli")]
+    pub fn tasks(&self) -> TaskTable {
+        let mut table = TaskTable::of(&self.events);
+        self.plan.items.iter().for_each(|item| table.expect(&item.task, &item.relative));
+        table
+    }
+
+    /// Returns the id of the task that a person means by an input, a part of it, or an id.
+    ///
+    /// # Errors
+    /// Fails if no task or several match.
+    #[cfg(feature = "cli")]
+    pub fn find_task(&self, table: &TaskTable, name: &str) -> Result<String, UsageError> {
+        let run = self.header.run.clone();
+        match &*table.find(name) {
+            [row] => Ok(row.task.clone()),
+            [] => Err(UsageError::UnknownTask { run, task: name.to_owned() }),
+            rows => {
+                let title = |row: &&TaskRow| row.input.clone().unwrap_or_else(|| row.task.clone());
+                let examples = rows.iter().take(3).map(title).collect();
+                let (task, count) = (name.to_owned(), rows.len());
+                Err(UsageError::AmbiguousTask { run, task, count, examples })
+            }
+        }
     }
 
     /// Removes what a process that was interrupted after the end of the run had no time to remove.

@@ -145,6 +145,16 @@ fn a_live_run_is_shown_with_what_runs_and_an_ended_one_is_removed() {
     assert!(shown.contains("tasks       1 running of 1"), "{shown}");
     assert!(shown.contains("running     data/a.txt"), "{shown}");
     assert!(shown.contains("follow:  dropmill logs lines-"), "{shown}");
+    let why = |more: &[&str]| {
+        let output = desk.output(&[&["why", "latest"], more].concat());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(why(&[]).contains("- 1 tasks are running"), "{}", why(&[]));
+    assert!(
+        why(&["a.txt"]).starts_with("data/a.txt: running\n- it has been running for"),
+        "{}",
+        why(&["a.txt"])
+    );
     let listed = desk.output(&["runs"]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("  running  ") && listed.starts_with("lines-"), "{listed}");

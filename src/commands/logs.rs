@@ -34,7 +34,7 @@ pub fn logs(arguments: &LogsArgs, state: &State) -> Result<u8> {
     let mut logs = Logs::of(StoredRun::find(&arguments.run, state)?, state.clone());
     match &arguments.task {
         Some(name) => {
-            let task = logs.find(name)?;
+            let task = logs.stored.find_task(&logs.table, name)?;
             logs.one(&task, arguments)
         }
         None => logs.all(arguments),
@@ -87,24 +87,9 @@ struct TaskLog {
 
 impl Logs {
     fn of(stored: StoredRun, state: State) -> Self {
-        let mut table = TaskTable::of(&stored.events);
-        stored.plan.items.iter().for_each(|item| table.expect(&item.task, &item.relative));
+        let table = stored.tasks();
         let has_ended = stored.past().ended.is_some();
         Self { state, stored, table, has_ended, source: Source::NotOpen }
-    }
-
-    /// Returns the id of the task that an argument names.
-    fn find(&self, name: &str) -> Result<String, UsageError> {
-        let run = self.stored.header.run.clone();
-        match &*self.table.find(name) {
-            [row] => Ok(row.task.clone()),
-            [] => Err(UsageError::UnknownTask { run, task: name.to_owned() }),
-            rows => {
-                let examples = rows.iter().take(3).map(|row| title(row)).collect();
-                let (task, count) = (name.to_owned(), rows.len());
-                Err(UsageError::AmbiguousTask { run, task, count, examples })
-            }
-        }
     }
 
     /// Applies the events that were recorded since the last read.

@@ -20,6 +20,7 @@ mod sockets;
 mod status;
 mod trace;
 mod watch;
+mod why;
 
 use crate::{
     cli::{Cli, Command, FileArgs},
@@ -44,6 +45,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Status(arguments) => status::status(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
         Command::Logs(arguments) => logs::logs(&arguments, &state),
+        Command::Why { run, task, json } => why::why(&state, &run, task.as_deref(), json),
         Command::Cancel { run, now } => cancel::cancel(&run, now, &state),
         Command::Deliver { run } => deliver::deliver(&run, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
