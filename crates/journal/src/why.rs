@@ -87,7 +87,7 @@ pub struct WaitDeadlines {
 
 /// A call that failed and is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Trouble {
+struct RepeatedCall {
     what: String,
     error: String,
     code: String,
@@ -102,7 +102,7 @@ pub struct WhyFold {
     last_ms: u64,
     tasks: u64,
     /// Calls that are repeated, by what they are about.
-    troubles: BTreeMap<Subject, Trouble>,
+    repeated_calls: BTreeMap<Subject, RepeatedCall>,
     pool_since_ms: Option<u64>,
     pool_nodes: u32,
     ready_ms: Option<u64>,
@@ -128,8 +128,8 @@ impl WhyFold {
         let now = event.elapsed_ms;
         self.last_ms = self.last_ms.max(now);
         if let EventKind::Retrying { what, attempt, after_ms, error, code } = &event.kind {
-            let since_ms = self.troubles.get(&event.subject).map_or(now, |trouble| trouble.since_ms);
-            let trouble = Trouble {
+            let since_ms = self.repeated_calls.get(&event.subject).map_or(now, |call| call.since_ms);
+            let call = RepeatedCall {
                 what: what.clone(),
                 error: error.clone(),
                 code: code.clone().unwrap_or_default(),
@@ -137,16 +137,16 @@ impl WhyFold {
                 since_ms,
                 again_ms: now + after_ms,
             };
-            self.troubles.insert(event.subject.clone(), trouble);
+            self.repeated_calls.insert(event.subject.clone(), call);
             return;
         }
-        // Whatever else happens to it shows that the call succeeded.
-        self.troubles.remove(&event.subject);
+        // Any other event of the subject shows that the call succeeded.
+        self.repeated_calls.remove(&event.subject);
         let task = event.subject.task().unwrap_or_default().to_owned();
         match &event.kind {
             EventKind::RunStarted { tasks, .. } => self.tasks = *tasks,
             EventKind::RunResumed { .. } => {
-                self.troubles.clear();
+                self.repeated_calls.clear();
                 (self.ending, self.run_ended) = (None, false);
             }
             EventKind::PoolCreated { nodes, spot_nodes, .. } => {
@@ -230,10 +230,10 @@ impl WhyFold {
     ) -> Vec<Cause> {
         let own = |subject: &Subject| *subject == Subject::of_task(&row.task);
         let mut causes: Vec<Cause> = self
-            .troubles
+            .repeated_calls
             .iter()
             .filter(|(subject, _)| own(subject) || !matches!(subject, Subject::Task(_)))
-            .map(|(subject, trouble)| of_trouble(subject, trouble, now_ms))
+            .map(|(subject, call)| of_repeated_call(subject, call, now_ms))
             .collect();
         causes.extend(self.of_ending(now_ms));
         let since = |began: Option<u64>| now_ms.saturating_sub(began.unwrap_or(now_ms));
@@ -293,8 +293,8 @@ impl WhyFold {
     /// Calls that fail and are repeated: equal ones are one cause.
     fn of_calls(&self, now_ms: u64) -> Vec<Cause> {
         let mut causes: Vec<Cause> = vec![];
-        for (subject, trouble) in &self.troubles {
-            let cause = of_trouble(subject, trouble, now_ms);
+        for (subject, call) in &self.repeated_calls {
+            let cause = of_repeated_call(subject, call, now_ms);
             match causes.iter_mut().find(|known| known.kind == cause.kind) {
                 Some(known) => {
                     known.since_ms = known.since_ms.max(cause.since_ms);
@@ -470,8 +470,8 @@ impl WhyFold {
 }
 
 /// Returns the cause of a call that fails and is repeated.
-fn of_trouble(subject: &Subject, trouble: &Trouble, now_ms: u64) -> Cause {
-    let Trouble { what, error, code, attempt, since_ms, again_ms } = trouble;
+fn of_repeated_call(subject: &Subject, call: &RepeatedCall, now_ms: u64) -> Cause {
+    let RepeatedCall { what, error, code, attempt, since_ms, again_ms } = call;
     let is_unreachable = matches!(code.as_str(), "Unreachable" | "TimedOut" | "NoToken");
     let is_refused = code.starts_with("Authenti") || code.starts_with("Authoriz");
     let (kind, text, next) = if is_unreachable || is_refused {
