@@ -199,8 +199,9 @@ fn lay_over(
     builder = builder.add_source(File::from_str(text, format));
     let mut given = BTreeSet::new();
     let own = Config::builder().add_source(File::from_str(text, format)).build();
-    // Any mistake in it is found below.
-    if let Ok(own) = own.and_then(Config::try_deserialize) {
+    // Settings made in code hold every key, also those that nobody chose. Any mistake in a file is found below.
+    if file.is_some()
+        && let Ok(own) = own.and_then(Config::try_deserialize) {
         leaves("", &own, &mut given);
     }
     let mut found = vec![];
