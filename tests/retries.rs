@@ -204,7 +204,7 @@ fn mistakes_in_the_rules_for_failures_are_reported_at_their_lines() {
     assert_eq!(code, Some(2));
     for expected in [
         "run.max_failures: \"5\" is no share of the tasks: write a number of tasks, or for example \"5%\"",
-        "task.retry.on[1]: \"time_out\" is not possible; did you mean \"timeout\"? it is an exit code or one of \"exit_code\"",
+        "task.retry.on: \"time_out\" is not possible; did you mean \"timeout\"? it is an exit code or one of \"exit_code\"",
     ] {
         assert!(text.contains(expected), "{text}");
     }
