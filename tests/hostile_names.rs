@@ -73,10 +73,7 @@ fn commands_about_runs_show_every_name_on_its_line() {
     assert!(planned.contains("new\\nFORGED line.txt") && planned.contains("bidi\\u{202e}txt"), "{planned}");
     shown(&desk, &["plan", "run.toml", "--json"], "error");
     let ran = shown(&desk, &["run", "run.toml"], "error");
-    assert!(
-        ran.contains("bidi\\u{202e}txt.exe") && ran.contains("FORGED folder\\u{202e}"),
-        "{ran}"
-    );
+    assert!(ran.contains("bidi\\u{202e}txt.exe") && ran.contains("FORGED folder\\u{202e}"), "{ran}");
     assert!(ran.contains("| FORGED\\u{9b} error"), "{ran}");
     shown(&desk, &["run", "run.toml", "--json"], "error");
     shown(&desk, &["run", "run.toml"], "trace");

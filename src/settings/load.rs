@@ -201,7 +201,8 @@ fn lay_over(
     let own = Config::builder().add_source(File::from_str(text, format)).build();
     // Settings made in code hold every key, also those that nobody chose. Any mistake in a file is found below.
     if file.is_some()
-        && let Ok(own) = own.and_then(Config::try_deserialize) {
+        && let Ok(own) = own.and_then(Config::try_deserialize)
+    {
         leaves("", &own, &mut given);
     }
     let mut found = vec![];

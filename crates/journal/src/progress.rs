@@ -246,18 +246,15 @@ mod tests {
             ("task/a", 1000, failed(Some(30_000))),
         ];
         let waits = |said: &[(&str, u64, EventKind)]| progress(said).waiting_for().unwrap_or_default();
-        assert_eq!(
-            waits(&said),
-            "waits to try 1 failed tasks again, the next 31 s after the start of the run"
-        );
+        assert_eq!(waits(&said), "waiting to retry 1 failed tasks, the next 31 s after the start of the run");
         said.push(("task/a", 31_000, EventKind::TaskRetried { attempt: 2, cause: "exit code 75".into() }));
         said.push(("task/a", 31_000, EventKind::TaskSubmitted { adopted: false }));
-        assert_eq!(waits(&said), "waits for a node to take the next task");
+        assert_eq!(waits(&said), "waiting for 1 tasks that are queued or running");
         said.push(("task/a", 32_000, EventKind::TaskRunning { node: None, started: None }));
         said.push(("run", 32_000, EventKind::MaxFailuresReached { failed: 5, limit: 5 }));
         assert_eq!(
             waits(&said),
-            "waits for 1 running tasks to end: 5 tasks failed, and run.max_failures is 5"
+            "waiting for 1 running tasks to end: 5 tasks failed, and run.max_failures is 5"
         );
     }
 }

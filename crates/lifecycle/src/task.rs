@@ -401,7 +401,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 Verdict::Failed { .. } | Verdict::Unfinished { .. } => whole,
                 Verdict::Succeeded => Verdict::Failed {
                     cause: format!(
-                        "exit code {}, but no file fits outputs {patterns:?}",
+                        "exit code {}, but no file matches outputs {patterns:?}",
                         ending.exit_code.unwrap_or(0)
                     ),
                     delivered: true,

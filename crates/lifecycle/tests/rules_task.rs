@@ -254,7 +254,7 @@ fn a_rejection_closes_an_ending_task_only_if_no_attempt_can_have_been_accepted()
 #[test]
 fn a_task_stopped_for_its_own_reason_keeps_it_when_the_run_ends() {
     for (why, words, is_failure) in [
-        (StopReason::QueueTimedOut, "no node took it", false),
+        (StopReason::QueueTimedOut, "no node started it", false),
         (StopReason::RunTimedOut, "it ran longer", true),
     ] {
         let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(5)), until: at(30) };
@@ -300,7 +300,7 @@ fn the_verdict_follows_from_the_end_its_reason_and_the_delivery() {
             137,
             Some(time),
             short(),
-            "failed, delivered: it ran longer than task.timeout and did not end when details to",
+            "failed, delivered: it ran longer than task.timeout and did not end when terminated",
         ),
         (
             0,
