@@ -166,6 +166,25 @@ pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -
     None
 }
 
+/// Returns why each input of a plan is done again, in the order of the plan; none for an input that is done. If several
+/// inputs have one result, an input is done if that result is as it would be made now, or if the input has a result of
+/// its own.
+pub fn whys(plan: &RunPlan, own: &OwnResults, check_content: bool) -> Vec<Option<Why>> {
+    let mut whys: Vec<_> = plan.items.iter().map(|item| why(item, plan, own, check_content)).collect();
+    for item in &plan.chunks {
+        let Some(chunk) = item.members().filter(|chunk| !chunk.own_results) else { continue };
+        let of_all = why(item, plan, own, check_content);
+        for why in &mut whys[chunk.first as usize..chunk.range().end as usize] {
+            *why = match (why.take(), &of_all) {
+                (None, _) | (_, None) => None,
+                (Some(Why::NeverDone), Some(of_all)) => Some(of_all.clone()),
+                (why, _) => why,
+            };
+        }
+    }
+    whys
+}
+
 /// Returns the digests of everything besides its source that a task's result depends on: the recipe of the
 /// plan and that of the task.
 fn recipe(plan: &RunPlan, item: &Item) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 //! interrupted run; or as a new run of the tasks that did not succeed in another.
 
 use crate::{
-    again::{own_results, why},
+    again::{Why, own_results, whys},
     error::{NothingToDo, UsageError},
     plan::{self, Ask, Depth, Examined},
     record::Record,
@@ -257,8 +257,10 @@ fn checked_plan(loaded: &Loaded, context: &StartContext<'_>) -> Result<RunPlan> 
 fn skip_done(plan: &mut RunPlan, check_content: bool, context: &StartContext<'_>) -> Result<()> {
     let own = own_results(plan, context.state)?;
     let inputs = plan.items.len();
-    let is_done = |item: &&Item| why(item, plan, &own, check_content).is_none();
-    let done: BTreeSet<u32> = plan.items.iter().filter(is_done).map(|item| item.index).collect();
+    let whys = whys(plan, &own, check_content);
+    let is_done = |(_, why): &(&Item, Option<Why>)| why.is_none();
+    let done: BTreeSet<u32> =
+        plan.items.iter().zip(whys).filter(is_done).map(|(item, _)| item.index).collect();
     plan::keep(plan, |item| !done.contains(&item.index));
     if plan.items.is_empty() {
         return Err(NothingToDo::AllDone { name: plan.name.clone(), inputs }.into());
@@ -335,6 +337,7 @@ fn changes(then: &RunPlan, now: &RunPlan) -> Vec<&'static str> {
         (now.job != then.job, "the job or the tasks' outputs and limits"),
         (now.output != then.output, "the output"),
         (now.items.len() == then.items.len() && then.items.iter().any(has_other), "the tasks' commands"),
+        (now.grouping != then.grouping, "how inputs are grouped"),
     ];
     table.into_iter().filter(|(is_changed, _)| *is_changed).map(|(_, what)| what).collect()
 }

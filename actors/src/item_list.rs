@@ -1,4 +1,4 @@
-//! The items of a run: those of its plan, and those added later.
+//! The items of a run: those of its plan, its tasks for several of them, and those added later.
 
 use dropmill_lifecycle::plan::{Item, RunPlan};
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
@@ -13,8 +13,9 @@ pub struct ItemList {
 impl ItemList {
     /// Creates the list with the items of a plan.
     pub fn of(plan: &RunPlan) -> Self {
-        let items = plan.items.iter().map(|item| Rc::new(item.clone())).collect();
-        let ids = plan.items.iter().map(|item| item.task.clone()).collect();
+        let all = || plan.items.iter().chain(&plan.chunks);
+        let items = all().map(|item| Rc::new(item.clone())).collect();
+        let ids = all().map(|item| item.task.clone()).collect();
         Self { items: Rc::new(RefCell::new(items)), ids: Rc::new(RefCell::new(ids)) }
     }
 

@@ -3,6 +3,8 @@
 //! It downloads only outputs of this run's tasks, only to names inside the result's folder. Files are staged
 //! and checked during the download, and published together.
 
+mod sharing;
+mod staging;
 mod streams;
 
 use crate::{
@@ -26,11 +28,12 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
-    plan::{Item, RunPlan, attempt_id},
+    plan::{Chunk, Item, RunPlan, attempt_id},
     retry::{Retry, RetryCommand, RetryEvent, RetryLimits, RetryState},
     task::TaskEvent,
 };
 use globset::{GlobBuilder, GlobMatcher};
+use staging::stage_files;
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Write},
@@ -70,6 +73,8 @@ struct FetchWork {
     cause: Option<u64>,
     home: Option<Home>,
     kept: Kept,
+    /// Of a task for several inputs: the results of inputs that are in their places, or never will be.
+    shared: sharing::Shares,
 }
 
 /// Complete staged files of a result, by their paths: a retry does not download them again.
@@ -84,6 +89,7 @@ struct KeptFile {
 }
 
 /// A blob of a task's results, and its path below the result.
+#[derive(Clone)]
 struct Left {
     container: String,
     blob: BlobListing,
@@ -149,13 +155,19 @@ impl OutputFetcher {
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
         let Some(work) = self.fetches.get_mut(&index) else { return };
         let mut kept = std::mem::take(&mut work.kept);
+        let mut shared = std::mem::take(&mut work.shared);
         let (attempt, success) = (work.attempt, work.success);
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
         let item = self.item_list.item(index);
         let patterns = self.patterns_of(&item);
         let call = async move {
-            let before = kept.len();
-            let outcome = match bring(&services, &*place, &plan, &item, attempt, &mut kept).await {
+            let before = kept.len() + shared.len();
+            let source = sharing::Source { services: &services, place: &*place, plan: &plan };
+            let brought = match success && sharing::is_shared(&item) {
+                true => sharing::bring(source, &item, &mut kept, &mut shared).await,
+                false => bring(&services, &*place, &plan, &item, attempt, &mut kept).await,
+            };
+            let outcome = match brought {
                 Ok((files, stderr_tail)) => {
                     let is_whole =
                         !plan.limits.fail_on_overflow || files.iter().all(|file| file.left_out == 0);
@@ -168,12 +180,12 @@ impl OutputFetcher {
                 }
                 Err(failure) => Err(failure),
             };
-            let further = kept.len() > before;
-            (outcome, kept, further)
+            let further = kept.len() + shared.len() > before;
+            (outcome, (kept, shared), further)
         };
-        ctx.spawn(call.into_actor(self).map(move |(outcome, kept, further), fetcher, ctx| {
+        ctx.spawn(call.into_actor(self).map(move |(outcome, (kept, shared), further), fetcher, ctx| {
             let Some(work) = fetcher.fetches.get_mut(&index) else { return };
-            work.kept = kept;
+            (work.kept, work.shared) = (kept, shared);
             match outcome {
                 Ok(home) => {
                     work.home = Some(home);
@@ -191,24 +203,41 @@ impl OutputFetcher {
     }
 
     fn delivered(&mut self, index: u32) {
-        let Some(FetchWork { attempt, cause, home: Some(home), .. }) = self.fetches.remove(&index) else {
+        let Some(FetchWork { attempt, cause, home: Some(home), shared, success, .. }) =
+            self.fetches.remove(&index)
+        else {
             return;
         };
+        let item = self.item_list.item(index);
+        let shared_bytes = sharing::bytes(&shared);
+        if success && sharing::is_shared(&item) {
+            self.shares_delivered(&item, cause, shared);
+        }
         let Placed { folder, files, replaced, beside } = home.placed;
-        let event = self.judged(&self.item_list.item(index), &files);
-        let bytes = files.iter().map(|file| file.bytes).sum();
-        let kind = EventKind::OutputDelivered { folder, files, replaced, beside };
-        let seq = self.record.note(ME, self.subject(index), cause, kind);
+        let event = self.judged(&item, &files);
+        let bytes = files.iter().map(|file| file.bytes).sum::<u64>() + shared_bytes;
+        // Of a task for several inputs, a previous process may have recorded its own result and not yet what became of each.
+        let is_recorded = self.past.tasks.get(&item.task).is_some_and(|past| past.delivered.is_some());
+        let seq = match is_recorded {
+            true => cause,
+            false => {
+                let kind = EventKind::OutputDelivered { folder, files, replaced, beside };
+                Some(self.record.note(ME, self.subject(index), cause, kind))
+            }
+        };
         if !home.stderr_tail.is_empty() {
             self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
         }
-        self.tasks.do_send(TaskHappened { index, event, cause: Some(seq) });
+        self.tasks.do_send(TaskHappened { index, event, cause: seq });
         self.space.do_send(ResultDelivered { index, attempt, bytes });
     }
 
     /// Returns the patterns of a task's outputs.
     fn patterns_of(&self, item: &Item) -> Rc<Vec<(String, GlobMatcher)>> {
         match &item.outputs {
+            // Its inputs have the outputs; it has its streams.
+            Some(_) if sharing::is_shared(item) => Rc::new(vec![]),
+            Some(_) if item.chunk.is_some() => Rc::new(matchers(&sharing::patterns_in_result(item))),
             Some(own) => Rc::new(matchers(own)),
             None => self.patterns.clone(),
         }
@@ -263,8 +292,13 @@ impl DrivesMany<Retry> for OutputFetcher {
             }
             RetryCommand::ReportDone => self.delivered(index),
             RetryCommand::ReportFailed(failure) => {
-                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
-                self.place.discard(&self.item_list.item(index).task);
+                let item = self.item_list.item(index);
+                let work = self.fetches.remove(&index);
+                let cause = work.as_ref().and_then(|work| work.cause);
+                self.place.discard(&item.task);
+                if let Some(work) = work.filter(|work| work.success && sharing::is_shared(&item)) {
+                    self.shares_failed(&item, cause, work.shared, &failure);
+                }
                 let event = TaskEvent::DeliveryFailed(failure);
                 self.tasks.do_send(TaskHappened { index, event, cause });
             }
@@ -281,12 +315,23 @@ impl Handler<Fetch> for OutputFetcher {
     fn handle(&mut self, Fetch { index, attempt, success, cause }: Fetch, ctx: &mut Context<Self>) {
         // A previous process recorded its delivery.
         let item = self.item_list.item(index);
-        if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
+        let shared = match success && sharing::is_shared(&item) {
+            true => sharing::of_past(&self.plan, &item, &self.past),
+            false => sharing::Shares::default(),
+        };
+        let all = |chunk: &Chunk| shared.len() == chunk.count as usize;
+        let is_whole = !sharing::is_shared(&item) || !success || item.members().is_some_and(all);
+        if let Some(files) =
+            self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()).filter(|_| is_whole)
+        {
+            if success && sharing::is_shared(&item) {
+                self.shares_delivered(&item, cause, shared);
+            }
             let event = self.judged(&item, files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
         let (state, kept) = (RetryState::Waiting, Kept::new());
-        self.fetches.insert(index, FetchWork { state, attempt, success, cause, home: None, kept });
+        self.fetches.insert(index, FetchWork { state, attempt, success, cause, home: None, kept, shared });
         self.queue.push_back(index);
         self.fill(ctx);
     }
@@ -325,6 +370,7 @@ async fn bring(
     for blob in list(services, plan, &format!("{id}/")).await? {
         let path =
             result_path(&id, &blob.name).map_err(|reason| Failure::permanent(Code::HostileName, reason))?;
+        let path = item.place_in_result(&item.task, &path).to_owned();
         left.push(Left { container: outputs.clone(), blob, path });
     }
     if plan.job.self_upload {
@@ -346,22 +392,24 @@ async fn bring(
             left.extend(path.map(|path| Left { container: outputs.clone(), blob, path }));
         }
     }
-    stage(place, item, &left, kept)?;
-    let (mut files, mut tail) = (vec![], String::new());
-    for one in &left {
-        if !kept.contains_key(&one.path) {
-            let mut stderr_tail = String::new();
-            let file = bring_file(services, place, plan, item, one, &mut stderr_tail).await?;
-            kept.insert(one.path.clone(), KeptFile { listed: one.blob.clone(), file, stderr_tail });
-        }
-        let KeptFile { file, stderr_tail, .. } = &kept[&one.path];
-        files.push(file.clone());
-        tail.push_str(stderr_tail);
-    }
+    bring_files(services, place, plan, (item, &id), &left, kept).await
+}
+
+/// Stages files of a result, and the streams of an attempt if these are not among them.
+async fn bring_files(
+    services: &Services,
+    place: &dyn ResultPlace,
+    plan: &RunPlan,
+    (item, id): (&Item, &str),
+    left: &[Left],
+    kept: &mut Kept,
+) -> Result<(Vec<DeliveredFile>, String), Failure> {
+    let (mut files, mut tail) = stage_files(services, place, plan, item, left, kept).await?;
+
     // A task that failed before it stored its output may have left the files on its node.
     for stream in STREAMS {
         if !files.iter().any(|file: &DeliveredFile| file.path == stream)
-            && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &id, stream).await
+            && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, id, stream).await
         {
             let file = keep_bytes(place, item, stream, &bytes)?;
             if stream == "stderr.txt" {
@@ -403,6 +451,9 @@ pub async fn deliver(
     item: &Item,
     attempt: u32,
 ) -> Result<Placed, Failure> {
+    if sharing::is_shared(item) {
+        return sharing::deliver(sharing::Source { services, place, plan }, item).await;
+    }
     let brought = bring(services, place, plan, item, attempt, &mut Kept::new()).await;
     let placed = match brought {
         Ok((files, _)) => publish(place, item, true, files).await,
@@ -436,19 +487,6 @@ async fn publish(
         supersedes: item.supersedes.clone(),
     };
     place.publish(delivery).await.map_err(failure)
-}
-
-/// Prepares the staging area; downloads of an earlier attempt from the same blobs are kept.
-fn stage(place: &dyn ResultPlace, item: &Item, left: &[Left], kept: &mut Kept) -> Result<(), Failure> {
-    let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|left| (&*left.path, &left.blob)).collect();
-    kept.retain(|path, kept| listed.get(path.as_str()) == Some(&&kept.listed));
-    let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
-    let needs_bytes = length_of(listed.into_values())?.saturating_sub(here);
-    let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
-    if !place.stage(&item.task, needs_bytes, &keep).map_err(failure)? {
-        kept.clear();
-    }
-    Ok(())
 }
 
 /// Returns the total length of the listed blobs. The service reports these numbers, so their sum may

@@ -12,7 +12,7 @@ use crate::{
     services::Services,
     shell::{Drives, Shell},
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
-    task_monitor::{AbandonTasks, HoldTasks, ResumeTasks, StopTasks, TaskMonitor},
+    task_monitor::{AbandonTasks, HoldTasks, ResumeTasks, StopTasks, TaskAdded, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{
@@ -23,7 +23,7 @@ use dropmill_journal::{
 use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     job::JobEvent,
-    plan::RunPlan,
+    plan::{Item, RunPlan},
     pool::PoolEvent,
     run::{EndReason, Open, Run, RunCommand, RunEvent, RunLimits, RunState, Tally},
 };
@@ -72,6 +72,11 @@ pub struct RunActors {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunHappened(pub RunEvent);
+
+/// The task for these inputs failed: each follows as a task of its own, for which its input is uploaded.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ChunkIsSplit(pub std::ops::Range<u32>);
 
 /// Notifies the keeper that an actor crashed.
 #[derive(Message)]
@@ -261,11 +266,14 @@ impl RunKeeper {
 
     /// Resumes after a previous process was interrupted.
     fn resume(&mut self, tasks: u32, ctx: &mut Context<Self>) {
-        let tally = tally_of(&self.past, tasks);
+        let tally = tally_of(&self.past, tasks, &self.plan);
         self.started = match self.past.started {
             // It was interrupted before any of its events was durable.
             0 => self.note_start(tasks),
-            _ => self.note(EventKind::RunResumed { life: self.past.lives + 1, open: tally.open.into() }),
+            _ => {
+                let open = (tally.open - tally.chunks).into();
+                self.note(EventKind::RunResumed { life: self.past.lives + 1, open })
+            }
         };
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
@@ -328,12 +336,16 @@ impl Actor for RunKeeper {
 impl Handler<StartRun> for RunKeeper {
     type Result = ();
     fn handle(&mut self, _: StartRun, ctx: &mut Context<Self>) {
-        let (tasks, open_ended) = (self.item_list.len(), self.plan.open_ended);
+        let chunks = u32::try_from(self.plan.chunks.len()).unwrap_or(u32::MAX);
+        let (tasks, open_ended) = (self.item_list.len() - chunks, self.plan.open_ended);
         if self.past.lives > 0 {
             return self.resume(tasks, ctx);
         }
         self.started = self.note_start(tasks);
         self.happened(RunEvent::Begun { tasks, open_ended }, ctx);
+        if chunks > 0 {
+            self.happened(RunEvent::ChunksAdded(chunks), ctx);
+        }
         self.crew.uploader.do_send(StartUploads(self.started));
     }
 }
@@ -342,6 +354,13 @@ impl Handler<RunHappened> for RunKeeper {
     type Result = ();
     fn handle(&mut self, RunHappened(event): RunHappened, ctx: &mut Context<Self>) {
         self.happened(event, ctx);
+    }
+}
+
+impl Handler<ChunkIsSplit> for RunKeeper {
+    type Result = ();
+    fn handle(&mut self, ChunkIsSplit(inputs): ChunkIsSplit, _: &mut Context<Self>) {
+        inputs.for_each(|index| self.crew.uploader.do_send(TaskAdded(index)));
     }
 }
 
@@ -368,8 +387,10 @@ impl Handler<ActorDied> for RunKeeper {
 }
 
 /// Returns the numbers of tasks by verdict in previous processes.
-fn tally_of(past: &RecoveredRun, tasks: u32) -> Tally {
-    let mut tally = Tally { open: tasks, ..Tally::default() };
+fn tally_of(past: &RecoveredRun, tasks: u32, plan: &RunPlan) -> Tally {
+    let is_open = |chunk: &&Item| past.tasks.get(&chunk.task).is_none_or(|task| !task.is_past_chunk());
+    let chunks = u32::try_from(plan.chunks.iter().filter(is_open).count()).unwrap_or(u32::MAX);
+    let mut tally = Tally { open: tasks + chunks, chunks, ..Tally::default() };
     for last in past.tasks.values().filter_map(|task| task.closed.as_ref()) {
         tally.open = tally.open.saturating_sub(1);
         match last.verdict {

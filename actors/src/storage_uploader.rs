@@ -4,10 +4,11 @@
 //! each step is retried separately. At the end it deletes the containers, or reports that they are kept.
 
 mod awaited;
+mod grouped;
 mod inputs_of_tasks;
 mod uploading;
 
-pub use uploading::blob_name;
+pub use uploading::{blob_name, is_own};
 
 use crate::{
     inputs::Inputs,
@@ -37,7 +38,7 @@ use dropmill_lifecycle::{
     run::RunEvent,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
 };
@@ -77,6 +78,8 @@ pub struct StorageUploader {
     awaited: Awaited,
     /// Files that tasks share and that this process uploads or has uploaded.
     shared: Vec<SharedFile>,
+    /// Inputs of tasks for several that became tasks of their own in this process.
+    singles: BTreeSet<u32>,
     _guard: LivenessGuard,
 }
 
@@ -169,6 +172,7 @@ impl StorageUploader {
             found: BTreeMap::new(),
             awaited: Awaited::default(),
             shared: vec![],
+            singles: BTreeSet::new(),
             _guard: guard,
         }
     }
@@ -176,6 +180,7 @@ impl StorageUploader {
     fn kinds(&self) -> Vec<ContainerKind> {
         let mut kinds = vec![ContainerKind::Output];
         if self.plan.open_ended
+            || self.plan.grouping.is_some()
             || self.plan.items.iter().any(|item| item.source.is_some() || !item.more_files.is_empty())
         {
             kinds.insert(0, ContainerKind::Input);
@@ -211,7 +216,7 @@ impl StorageUploader {
             What::Application(index) => self.plan.application[index as usize].size_bytes,
             What::Input(index) => {
                 let item = self.item_list.item(index);
-                match item.whole_folder {
+                match item.whole_folder || item.members().is_some() {
                     true => item.size_bytes,
                     false => own_files(&item).iter().map(|(_, bytes)| bytes).sum(),
                 }
@@ -321,8 +326,14 @@ impl StorageUploader {
             What::Input(index) => {
                 let (item, inputs) = (self.item_list.item(index), self.inputs.clone());
                 let container = self.plan.input_container();
-                let upload = upload_input(blob, container, inputs, (*item).clone());
-                ctx.spawn(upload.into_actor(self).map(answer));
+                if item.chunk.is_some() {
+                    let files = grouped::own_files(&self.plan, &item);
+                    let upload = grouped::upload(blob, container, inputs, files);
+                    ctx.spawn(upload.into_actor(self).map(answer));
+                } else {
+                    let upload = upload_input(blob, container, inputs, (*item).clone());
+                    ctx.spawn(upload.into_actor(self).map(answer));
+                }
             }
         }
     }
@@ -536,6 +547,7 @@ impl Handler<StartUploads> for StorageUploader {
 impl Handler<TaskAdded> for StorageUploader {
     type Result = ();
     fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
+        self.singles.insert(index);
         // Otherwise it is started after the containers are created.
         if self.containers_up && !self.ending {
             let item = self.item_list.item(index);

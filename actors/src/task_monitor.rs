@@ -4,6 +4,7 @@
 //! usually lists only tasks that ended since the last one; a full list is requested after a long time without
 //! news, and while the run ends.
 
+mod chunks;
 mod holding;
 mod looking;
 mod recall;
@@ -195,8 +196,15 @@ impl TaskMonitor {
             no_more_attempts: past.ending.is_some(),
         };
         let now = record.clock().elapsed();
-        let recovered = |item: &Item| {
-            recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits, &plan.job.success_codes)
+        let recovered = |item: &Item| match chunks::stands_in(&plan, &past, item) {
+            Some(state) => Task { state, ..Task::fresh() },
+            None => recall(
+                past.tasks.get(&item.task),
+                past.ending.is_some(),
+                now,
+                &limits,
+                &plan.job.success_codes,
+            ),
         };
         let items = item_list.items();
         let tasks: Vec<_> = items.iter().map(|item| recovered(item)).collect();
@@ -281,7 +289,11 @@ impl TaskMonitor {
         }));
     }
 
-    fn close(&mut self, index: u32, verdict: Verdict) {
+    fn close(&mut self, index: u32, verdict: Verdict, ctx: &mut Context<Self>) {
+        let item = self.item_list.item(index);
+        if let Some(chunk) = item.members() {
+            return self.close_chunk(index, chunk, verdict, ctx);
+        }
         let (event, closing, cause, delivered, may_pass) = match verdict {
             Verdict::Succeeded => (EventVerdict::Succeeded, Closing::Succeeded, None, true, false),
             Verdict::Failed { cause, delivered, may_pass } => {
@@ -387,7 +399,8 @@ impl DrivesMany<TaskMachine> for TaskMonitor {
                 let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
                 self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
             }
-            TaskCommand::Close(verdict) => self.close(index, verdict),
+            TaskCommand::Split(cause) => self.split(index, cause, ctx),
+            TaskCommand::Close(verdict) => self.close(index, verdict, ctx),
         }
     }
 }
@@ -441,6 +454,7 @@ impl Handler<TaskHappened> for TaskMonitor {
     fn handle(&mut self, TaskHappened { index, event, cause }: TaskHappened, ctx: &mut Context<Self>) {
         let task = &mut self.tasks[index as usize];
         task.cause = cause.or(task.cause);
+        let event = self.of_chunk(index, event);
         self.happened(index, event, ctx);
     }
 }

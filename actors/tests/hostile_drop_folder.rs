@@ -216,5 +216,6 @@ fn item(source: PathBuf, whole_folder: bool) -> Item {
         values: vec![],
         recipe: Default::default(),
         outputs: None,
+        chunk: None,
     }
 }

@@ -36,16 +36,32 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         return Err(UsageError::NotEnded { run: name }.into());
     }
     let task = |item: &Item| past.tasks.get(&item.task);
-    let is_left = |item: &&Item| {
+    let is_undelivered = |item: &Item| {
         task(item).is_some_and(|task| task.closed.as_ref().is_some_and(|last| last.undelivered))
     };
+    // The outputs of a task for several inputs are delivered together.
+    let chunk_of = |item: &Item| {
+        let chunk = item.members()?;
+        let past = task(item)?.chunk.as_ref().filter(|past| !past.is_split)?;
+        Some((&found.plan.items[chunk.first as usize..chunk.range().end as usize], past))
+    };
+    let chunks: Vec<&Item> = found.plan.chunks.iter().filter(|item| chunk_of(item).is_some()).collect();
+    let is_single = |item: &&Item| {
+        let chunk = found.plan.chunk_of(item.index).map(|number| &found.plan.chunks[number]);
+        chunk.is_none_or(|chunk| chunk_of(chunk).is_none())
+    };
+    let is_left = |item: &&Item| match chunk_of(item) {
+        Some((members, past)) => past.undelivered || members.iter().any(is_undelivered),
+        None => is_undelivered(item),
+    };
+    let all = || chunks.iter().copied().chain(found.plan.items.iter().filter(is_single));
     let codes = &found.plan.job.success_codes;
     let is_success = |ended: &TaskEnding| {
         Ending::is_success(ended.success, ended.exit_code, ended.failure_code.as_deref(), codes)
     };
     let has_result = |item: &Item| task(item).is_some_and(|task| task.ended.as_ref().is_some_and(is_success));
     let (wanted, unfinished): (Vec<&Item>, Vec<&Item>) =
-        found.plan.items.iter().filter(is_left).partition(|item| has_result(item));
+        all().filter(is_left).partition(|item| has_result(item));
     if wanted.is_empty() {
         let more = match unfinished.len() {
             0 => String::new(),

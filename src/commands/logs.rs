@@ -4,7 +4,6 @@ use super::environment;
 use crate::{
     cli::LogsArgs,
     control::{ControlClient, LogPart, LogState, Request, Response, Stream},
-    error::UsageError,
     logs::{Cursor, Folders, LogSource, MAX_PART, Range, read_here},
     render::say::{self, TextStream},
     services::{self, Embedded},
@@ -35,6 +34,8 @@ pub fn logs(arguments: &LogsArgs, state: &State) -> Result<u8> {
     match &arguments.task {
         Some(name) => {
             let task = logs.stored.find_task(&logs.table, name)?;
+            // An input of a task for several has its streams there.
+            let task = logs.table.get(&task).and_then(|row| row.chunk.clone()).unwrap_or(task);
             logs.one(&task, arguments)
         }
         None => logs.all(arguments),
@@ -149,7 +150,7 @@ impl Logs {
                 let row = &self.table.rows()[place];
                 let is_wanted = !arguments.failed || row.state == TaskState::Failed;
                 let is_done = log.as_ref().is_some_and(|log| log.cursor.is_done);
-                if is_done || !is_wanted || row.state < TaskState::Running {
+                if is_done || !is_wanted || row.chunk.is_some() || row.state < TaskState::Running {
                     continue;
                 }
                 let row = row.clone();

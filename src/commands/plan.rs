@@ -2,7 +2,7 @@
 
 use super::load_all;
 use crate::{
-    again::{own_results, why},
+    again::{own_results, whys},
     cli::PlanArgs,
     plan::{
         self, Depth, Examined,
@@ -16,7 +16,7 @@ use crate::{
     state::State,
 };
 use anyhow::Result;
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_lifecycle::plan::{Item, RunPlan};
 use serde::Serialize;
 use serde_json::json;
 
@@ -24,6 +24,9 @@ use serde_json::json;
 const MOST_FILES: usize = 5;
 /// Largest number of tasks that are listed.
 const MOST_LINES: usize = 20;
+
+/// Number of characters of a command that are shown.
+const MOST_LETTERS: usize = 400;
 
 /// A plan as JSON: the plan itself, and what was found. Without a plan, only that.
 #[derive(Serialize)]
@@ -81,8 +84,8 @@ pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
 fn print_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: bool) -> Result<()> {
     let own = own_results(plan, state)?;
     let mut again = 0;
-    for item in &plan.items {
-        let why = why(item, plan, &own, check_content).map(|why| why.to_string());
+    for (item, why) in plan.items.iter().zip(whys(plan, &own, check_content)) {
+        let why = why.map(|why| why.to_string());
         again += usize::from(why.is_some());
         if json {
             say::json(&json!({ "input": item.relative, "done": why.is_none(), "why": why }));
@@ -149,18 +152,7 @@ fn print(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
         line(format!("          {}", shown(note)));
     }
     disk(plan, state);
-    line(format!("tasks     {}", plan.items.len()));
-    for item in plan.items.iter().take(MOST_LINES) {
-        line(format!(
-            "          {} ({}): {}",
-            shown(&item.relative),
-            size(item.size_bytes),
-            shown(&item.command_line)
-        ));
-    }
-    if plan.items.len() > MOST_LINES {
-        line(format!("          … and {} more", plan.items.len() - MOST_LINES));
-    }
+    tasks(plan, &line);
     for text in policy::lines(plan) {
         line(text);
     }
@@ -208,6 +200,39 @@ fn disk(plan: &RunPlan, state: &State) {
 
 fn count(number: u32, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Prints the tasks as they are submitted.
+fn tasks(plan: &RunPlan, line: &dyn Fn(String)) {
+    let single = |item: &&Item| plan.chunk_of(item.index).is_none();
+    let all = || plan.chunks.iter().chain(plan.items.iter().filter(single));
+    let count = all().count();
+    line(match plan.grouping.as_ref() {
+        None => format!("tasks     {count}"),
+        Some(grouping) => {
+            format!("tasks     {count} for {} inputs, at most {} each", plan.items.len(), grouping.per_task)
+        }
+    });
+    for item in all().take(MOST_LINES) {
+        let inputs = item.members().map(|chunk| format!("{} inputs, ", chunk.count)).unwrap_or_default();
+        line(format!(
+            "          {} ({inputs}{}): {}",
+            shown(&item.relative),
+            size(item.size_bytes),
+            shortened(&shown(&item.command_line))
+        ));
+    }
+    if count > MOST_LINES {
+        line(format!("          … and {} more", count - MOST_LINES));
+    }
+}
+
+/// Returns a command shortened to what a person can read.
+fn shortened(command: &str) -> String {
+    match command.char_indices().nth(MOST_LETTERS) {
+        Some((at, _)) => format!("{}… ({} bytes)", &command[..at], command.len()),
+        None => command.to_owned(),
+    }
 }
 
 /// Returns a value as the run file writes it.

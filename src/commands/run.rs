@@ -20,6 +20,7 @@ use dropmill_journal::{
     event::Outcome,
     report::{Report, ReportFold},
 };
+use dropmill_lifecycle::plan::RunPlan;
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
@@ -151,7 +152,7 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
     session.earlier.iter().flatten().for_each(|event| shown.recall(event));
     if !showing.json && !showing.quiet {
         let again = if session.earlier.is_none() { "" } else { ", resumed" };
-        say::note(&format!("{}: {} tasks{again}", session.plan.run, session.plan.items.len()));
+        say::note(&format!("{}: {}{again}", session.plan.run, counted(&session.plan)));
     }
     session.control = true;
     let run = session.begin(clock)?;
@@ -234,4 +235,14 @@ fn notification(report: &Report, output: &Path) -> Value {
         "left_behind": report.left_behind,
         "output": output,
     })
+}
+
+/// `3 tasks`, or `100 inputs in 3 tasks`.
+fn counted(plan: &RunPlan) -> String {
+    let inputs = plan.items.len();
+    let single = plan.items.iter().filter(|item| plan.chunk_of(item.index).is_none()).count();
+    match plan.grouping {
+        None => format!("{inputs} tasks"),
+        Some(_) => format!("{inputs} inputs in {} tasks", plan.chunks.len() + single),
+    }
 }

@@ -41,7 +41,7 @@ impl Template {
         }
         let program =
             command.first().map(String::as_str).unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        let is_shell = SHELLS.contains(&program);
+        let is_shell = is_shell(program);
         let mut arguments = vec![];
         let mut is_script = false;
         for (at, argument) in command.iter().enumerate() {
@@ -58,8 +58,7 @@ impl Template {
                 }
                 Err(what) => wrong(format!("argument {at}: {what}")),
             }
-            is_script = is_shell
-                && (argument == "-c" || argument.eq_ignore_ascii_case("/c") || argument == "-Command");
+            is_script = is_shell && is_script_option(argument);
             if argument.contains('\0') {
                 wrong(format!("argument {at} holds a NUL"));
             }
@@ -106,6 +105,16 @@ fn gaps_in_shell(line: &str, declared: &Declared) -> Vec<String> {
         ),
     };
     declared.all().into_iter().filter(is_gap).map(instead).collect()
+}
+
+/// Whether a program reads an argument as a program of its own.
+pub fn is_shell(program: &str) -> bool {
+    SHELLS.contains(&program.rsplit('/').next().unwrap_or(program))
+}
+
+/// Whether the argument that follows this one is a program for a shell.
+pub fn is_script_option(argument: &str) -> bool {
+    argument == "-c" || argument.eq_ignore_ascii_case("/c") || argument == "-Command"
 }
 
 /// Returns a command line that runs a line in the node's shell.

@@ -44,7 +44,10 @@ pub fn examine(loaded: &Loaded, run: &str, ask: Ask<'_>, state: &Path, depth: De
     }
     let has_errors = !parts.problems.is_empty();
     let mut errors = std::mem::take(&mut parts.problems);
-    let plan = (!has_errors).then(|| parts.plan(loaded, run, ask));
+    let plan = match has_errors {
+        true => None,
+        false => parts.plan(loaded, run, ask).map_err(|problem| errors.push(problem)).ok(),
+    };
     if let Some(plan) = &plan {
         errors.extend(machine::short_of_room(loaded, plan, state));
         warnings.extend(machine::nearly_full(plan));

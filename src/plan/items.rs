@@ -1,6 +1,7 @@
 //! The items of a plan: a task for each draft, with its files, its variables and its outputs.
 
 use super::{
+    chunks,
     command::{self, Template},
     files::text,
     layouts, name,
@@ -51,25 +52,29 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
         values: vec![],
         recipe: BTreeMap::new(),
         outputs: None,
+        chunk: None,
     }
 }
 
 /// Creates the items of all drafts.
 pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Item> {
+    let is_grouped = settings.input.per_task.is_some();
     let template = match Template::of(&settings.task, &sources.declared) {
-        Ok(template) => template,
+        _ if is_grouped => None,
+        Ok(template) => Some(template),
         Err(found) => {
             problems.extend(found);
             return vec![];
         }
     };
+    let grouping = chunks::grouping(settings, &sources.declared, problems);
     if !problems.is_empty() {
         return vec![];
     }
     if settings.output.layout != Layout::ByInput {
         problems.extend(layouts::same_places(settings, sources));
     }
-    let shared = shared_files(sources);
+    let shared = shared_files(sources, is_grouped);
     let mut ids = BTreeSet::new();
     let mut items = vec![];
     for (index, draft) in sources.drafts.iter().enumerate() {
@@ -89,7 +94,7 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
         };
         let (source, more_files) = files_of(draft, sources, &blob);
         let file = source.map(|file| &sources.files[&file.path]);
-        items.push(Item {
+        let item = Item {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             relative: draft.name.clone(),
             source: file.map(|file| file.path.clone()),
@@ -97,7 +102,7 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
             size_bytes: file.map_or(0, |file| file.size_bytes),
             modified: file.and_then(|file| file.modified),
             mode: file.and_then(|file| file.mode),
-            command_line: template.write(draft, index),
+            command_line: template.as_ref().map(|template| template.write(draft, index)).unwrap_or_default(),
             environment: environment(&settings.task, draft, run, index, &sources.declared),
             result_folder: match settings.output.layout {
                 Layout::ByInput => draft.name.clone(),
@@ -110,9 +115,20 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
             more_files,
             values: draft.values.clone(),
             recipe: own_recipe(draft, sources),
-            outputs: outputs(&settings.task, draft, index, &sources.declared),
+            outputs: outputs_of(&settings.task, &sources.declared, |name| {
+                draft.value(name, index).unwrap_or_default()
+            }),
+            chunk: None,
             task,
+        };
+        items.push(match &grouping {
+            Some(grouping) => chunks::grouped(item, draft, grouping, (settings, run), sources),
+            None => item,
         });
+    }
+    if is_grouped {
+        problems.extend(chunks::same_places(&items));
+        problems.extend(chunks::same_outputs(&items));
     }
     items
 }
@@ -155,8 +171,9 @@ fn own_recipe(draft: &Draft, sources: &Sources) -> BTreeMap<String, String> {
     recipe
 }
 
-/// Returns the blob names of files that several tasks share: each is uploaded once.
-fn shared_files(sources: &Sources) -> BTreeMap<&str, String> {
+/// Returns the blob names of files that several tasks share: each is uploaded once. If inputs are grouped, only what all
+/// of them share: each task gets a copy of anything else.
+fn shared_files(sources: &Sources, is_grouped: bool) -> BTreeMap<&str, String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for file in sources.drafts.iter().flat_map(|draft| &draft.files) {
         *counts.entry(&file.path).or_default() += 1;
@@ -168,11 +185,12 @@ fn shared_files(sources: &Sources) -> BTreeMap<&str, String> {
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         format!("shared/{hash}/{}", without_controls(file_name(path)))
     };
-    counts.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| (path, name(path))).collect()
+    let least = if is_grouped { sources.drafts.len().max(2) } else { 2 };
+    counts.into_iter().filter(|(_, count)| *count >= least).map(|(path, _)| (path, name(path))).collect()
 }
 
 /// Returns the path of a file relative to the folder of the run file: `a/b`, or `../../a/b`.
-fn from_base(path: &Path, base: &Path) -> String {
+pub(super) fn from_base(path: &Path, base: &Path) -> String {
     let mut up = String::new();
     for above in base.ancestors() {
         if let Ok(below) = path.strip_prefix(above) {
@@ -184,7 +202,7 @@ fn from_base(path: &Path, base: &Path) -> String {
 }
 
 /// Removes control characters, which blob names cannot have.
-fn without_controls(name: &str) -> String {
+pub(super) fn without_controls(name: &str) -> String {
     name.replace(char::is_control, "_")
 }
 
@@ -206,15 +224,18 @@ pub fn taken_by_the_application(items: &[Item], application: &[AppFile]) -> Opti
 
 /// Returns the patterns of a task's outputs, if they have placeholders. Special characters in the values of
 /// placeholders have no effect.
-fn outputs(task: &Task, draft: &Draft, index: usize, declared: &Declared) -> Option<Vec<String>> {
+pub(super) fn outputs_of(
+    task: &Task,
+    declared: &Declared,
+    value: impl Fn(&str) -> String,
+) -> Option<Vec<String>> {
     let names = declared.all();
     let templates: Vec<_> =
         task.outputs.iter().filter_map(|pattern| Text::parse(pattern, &names, Unknown::Text).ok()).collect();
     if templates.iter().all(|template| template.names().next().is_none()) {
         return None;
     }
-    let value = |name: &str| globset::escape(&draft.value(name, index).unwrap_or_default());
-    Some(templates.iter().map(|template| template.fill(value)).collect())
+    Some(templates.iter().map(|template| template.fill(|name| globset::escape(&value(name)))).collect())
 }
 
 /// Returns the environment variables of a task.

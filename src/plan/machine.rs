@@ -5,7 +5,7 @@ use crate::{
     settings::{KeySource, Loaded, Problem, ServiceKind, readable_size as size},
 };
 use dropmill_actors::space_keeper::{EARLY_FROM_BYTES, may_delete_early};
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_lifecycle::plan::{Item, RunPlan};
 use rustix::fs::{Access, access};
 use std::path::Path;
 
@@ -121,7 +121,9 @@ pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let nodes = plan.pool.nodes.saturating_add(plan.pool.spot_nodes);
     let slots = usize::try_from(nodes.saturating_mul(plan.pool.slots_per_node)).unwrap_or(usize::MAX);
     let sum = |bytes: &mut dyn Iterator<Item = u64>| bytes.fold(0, u64::saturating_add);
-    let mut sizes: Vec<u64> = plan.items.iter().map(|item| item.size_bytes).collect();
+    let single = |item: &&Item| plan.chunk_of(item.index).is_none();
+    let tasks = plan.chunks.iter().chain(plan.items.iter().filter(single));
+    let mut sizes: Vec<u64> = tasks.map(|item| item.size_bytes).collect();
     sizes.sort_unstable_by(|one, other| other.cmp(one));
     let inputs = sum(&mut sizes.iter().copied());
     // The folder of a task with a large input is emptied once its result is delivered; folders with small

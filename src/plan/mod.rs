@@ -1,6 +1,7 @@
 //! Turns settings into a checked `RunPlan`: finds files, makes names, writes commands. Calls no service.
 
 pub mod capacity;
+mod chunks;
 mod command;
 mod examine;
 mod files;
@@ -25,8 +26,8 @@ use dropmill_actors::SELF_UPLOAD_VARIABLE;
 use dropmill_lifecycle::{
     delays::Delays,
     plan::{
-        AppFile, CleanupPlan, Deadlines, Existing, Item, JobPlan, Layout, Limits, OutputPlan, PoolPlan,
-        RunPlan, When, shared_application,
+        AppFile, CleanupPlan, Deadlines, Existing, Grouping, Item, JobPlan, Layout, Limits, OutputPlan,
+        PoolPlan, RunPlan, When, shared_application,
     },
 };
 use files::{InputFile, Search};
@@ -58,7 +59,7 @@ pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
 pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problems> {
     let parts = Parts::of(loaded, run);
     match parts.problems.is_empty() {
-        true => Ok(parts.plan(loaded, run, ask)),
+        true => parts.plan(loaded, run, ask).map_err(|problem| loaded.problems(vec![problem])),
         false => Err(loaded.problems(parts.problems)),
     }
 }
@@ -69,6 +70,7 @@ struct Parts {
     output_folder: PathBuf,
     application: Vec<AppFile>,
     items: Vec<Item>,
+    grouping: Option<Grouping>,
     notes: Vec<String>,
     problems: Vec<Problem>,
 }
@@ -83,20 +85,25 @@ impl Parts {
         let application = application(settings, &loaded.base, &output_folder, &mut problems);
         let sources = sources::read(loaded, &output_folder, &mut problems);
         let items = items::items(settings, run, &sources, &mut problems);
-        if settings.application.start_task.is_none() {
+        // Grouped inputs are in a folder of their own.
+        if settings.application.start_task.is_none() && settings.input.per_task.is_none() {
             problems.extend(items::taken_by_the_application(&items, &application));
         }
-        Self { capacity, output_folder, application, items, notes: sources.notes, problems }
+        // Its problems were found together with those of the items.
+        let grouping = chunks::grouping(settings, &sources.declared, &mut vec![]);
+        Self { capacity, output_folder, application, items, grouping, notes: sources.notes, problems }
     }
 
-    /// Makes the plan of parts without problems.
-    fn plan(self, loaded: &Loaded, run: &str, ask: Ask<'_>) -> RunPlan {
-        let Self { capacity, output_folder, application, items, notes, .. } = self;
+    /// Makes the plan of parts without problems. Fails if the command of a task for several inputs is too long.
+    fn plan(self, loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem> {
+        let Self { capacity, output_folder, application, items, grouping, notes, .. } = self;
         let capacity = capacity.expect("a plan without problems has a capacity");
         let mut plan = whole(&loaded.settings, &capacity, run, application, items, output_folder, ask);
         plan.run_file = loaded.identity().ok();
         plan.notes = notes;
-        plan
+        plan.grouping = grouping;
+        chunks::form(&mut plan);
+        chunks::too_long(&plan).map_or(Ok(plan), Err)
     }
 }
 
@@ -119,6 +126,8 @@ fn whole(
         pool: pool(settings, capacity, run, &application),
         shared_application: None,
         items,
+        grouping: None,
+        chunks: vec![],
         open_ended: false,
         job: JobPlan {
             id: run.to_owned(),
@@ -164,6 +173,11 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     if let Err(found) = Template::of(&settings.task, &Declared::of_a_file()) {
         problems.extend(found);
     }
+    if settings.input.per_task.is_some() {
+        let what = "`dropmill watch` makes one task for each file: each is claimed, retried and published alone, and none \
+                    waits for another; remove the key, or use `dropmill run`";
+        problems.push(Problem::new("input.per_task", what));
+    }
     let application = application(settings, &loaded.base, results, &mut problems);
     let (Some(capacity), true) = (capacity, problems.is_empty()) else {
         return Err(loaded.problems(problems));
@@ -179,12 +193,13 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     Ok(plan)
 }
 
-/// Removes the items that are not wanted; the remaining ones keep their names and commands.
+/// Removes the items that are not wanted; the remaining ones keep their names and commands, and are grouped anew.
 pub fn keep(plan: &mut RunPlan, wanted: impl Fn(&Item) -> bool) {
     plan.items.retain(wanted);
     for (index, item) in plan.items.iter_mut().enumerate() {
         item.index = u32::try_from(index).unwrap_or(u32::MAX);
     }
+    chunks::form(plan);
 }
 
 /// Values that can be read and still make no sense. Returns the slots of nodes and tasks if those do.

@@ -69,7 +69,10 @@ const SELF_UPLOAD: &str = "self-upload";
 const FAILURE_RULES: &str = "failure-rules";
 
 /// What a plan may need that this release knows.
-const KNOWN_NEEDS: [&str; 4] = [NAMED_FILES, MIRROR, SELF_UPLOAD, FAILURE_RULES];
+const KNOWN_NEEDS: [&str; 5] = [NAMED_FILES, MIRROR, SELF_UPLOAD, FAILURE_RULES, GROUPS];
+
+/// Inputs are grouped: several have one task.
+const GROUPS: &str = "groups";
 
 #[derive(Serialize)]
 struct Stored<'a> {
@@ -95,6 +98,7 @@ pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
         (MIRROR, plan.output.layout == Layout::Mirror),
         (SELF_UPLOAD, plan.job.self_upload),
         (FAILURE_RULES, !usual_rules),
+        (GROUPS, plan.grouping.is_some()),
     ];
     let needs = needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(need, _)| need).collect();
     serde_json::to_vec_pretty(&Stored { format: FORMAT, needs, plan })

@@ -69,8 +69,9 @@ pub fn lines(view: &LiveView<'_>) -> Vec<String> {
 /// Returns how many tasks are in each state.
 fn counts(table: &TaskTable) -> String {
     let mut counts: BTreeMap<TaskState, usize> = BTreeMap::new();
-    for row in table.rows() {
-        *counts.entry(row.state).or_default() += 1;
+    let inputs = || table.rows().iter().filter(|row| row.inputs.is_none());
+    for row in inputs() {
+        *counts.entry(table.state_of(row)).or_default() += 1;
     }
     let order = [
         (TaskState::Running, "running"),
@@ -86,7 +87,7 @@ fn counts(table: &TaskTable) -> String {
         .iter()
         .filter_map(|(state, word)| counts.get(state).map(|count| format!("{count} {word}")))
         .collect();
-    format!("{} of {}", parts.join(", "), table.rows().len())
+    format!("{} of {}", parts.join(", "), inputs().count())
 }
 
 /// Returns the name of a node, shortened to the part that identifies it.

@@ -3,7 +3,7 @@
 use super::say::{length, shown, size};
 use dropmill_journal::{
     event::{Outcome, Verdict},
-    report::{Report, TaskResult},
+    report::{ChunkResult, ChunkTally, Report, TaskResult},
 };
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -17,6 +17,8 @@ const MAX_EXAMPLES: usize = 3;
 const MAX_FAILURES: usize = 20;
 /// Largest number of lines about results that were stored under another name.
 const MAX_BESIDE: usize = 5;
+/// Tasks for several inputs that failed and have a line.
+const MAX_CHUNKS: usize = 10;
 /// Largest number of lines of a task's standard error.
 const MAX_STDERR: usize = 5;
 /// Prefix of a line that continues the previous one.
@@ -37,7 +39,7 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
     }
     if !all && report.tasks.succeeded > 0 {
         let succeeded = report.tasks.succeeded;
-        lines.push(format!("ok          {succeeded} tasks (more than {MAX_LINES}: not listed)"));
+        lines.push(format!("ok          {succeeded} {} (more than {MAX_LINES}: not listed)", noun(report)));
     }
     lines.extend(failures(&failed, width));
     for degraded in &report.degraded {
@@ -61,6 +63,9 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
             beside.take(MAX_BESIDE).map(|(task, what)| format!("{MORE}{}: {}", title(task), shown(what))),
         );
     }
+    if let Some(chunks) = &report.chunks {
+        lines.extend(chunk_lines(chunks, report.tasks.total));
+    }
     lines.push(summary(report));
     let is_explained = report.max_failures.is_none()
         && matches!(report.outcome, None | Some(Outcome::Succeeded | Outcome::TasksFailed));
@@ -79,7 +84,7 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
 /// Returns the line that says how a run ended.
 pub fn summary(report: &Report) -> String {
     let tasks = &report.tasks;
-    let mut counts = vec![format!("{} of {} tasks succeeded", tasks.succeeded, tasks.total)];
+    let mut counts = vec![format!("{} of {} {} succeeded", tasks.succeeded, tasks.total, noun(report))];
     if tasks.failed > 0 {
         counts.push(format!("{} failed", tasks.failed));
     }
@@ -180,6 +185,32 @@ fn kind_of(task: &TaskResult) -> (String, String) {
     (without_names(task.cause.as_deref().unwrap_or_default()), without_names(last.unwrap_or_default()))
 }
 
+/// What the report counts.
+fn noun(report: &Report) -> &'static str {
+    if report.chunks.is_some() { "inputs" } else { "tasks" }
+}
+
+/// How the inputs were grouped into tasks, and which tasks failed.
+fn chunk_lines(chunks: &ChunkTally, inputs: u64) -> Vec<String> {
+    let tasks = chunks.total + inputs.saturating_sub(chunks.inputs) + chunks.single;
+    let mut lines = vec![format!("tasks       {tasks} tasks for {inputs} inputs")];
+    let is_failed = |chunk: &&ChunkResult| chunk.result.verdict == Some(Verdict::Failed);
+    for chunk in chunks.results.iter().filter(is_failed).take(MAX_CHUNKS) {
+        lines.push(format!(
+            "{MORE}{}: {} ({} inputs): {}",
+            if chunk.split { "split" } else { "failed" },
+            title(&chunk.result),
+            chunk.inputs,
+            shown(chunk.result.cause.as_deref().unwrap_or("no cause is recorded"))
+        ));
+    }
+    let more = chunks.results.iter().filter(is_failed).count().saturating_sub(MAX_CHUNKS);
+    if more > 0 {
+        lines.push(format!("{MORE}and {more} more"));
+    }
+    lines
+}
+
 fn title(task: &TaskResult) -> String {
     shown(task.input.as_deref().unwrap_or(&task.task))
 }
@@ -253,6 +284,7 @@ mod tests {
             elapsed_ms: 1500,
             tasks: TaskTally { total: failed, succeeded: 0, failed, unfinished: 0 },
             results,
+            chunks: None,
             left_behind: vec![],
             degraded: vec![],
             retries: 0,

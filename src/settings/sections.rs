@@ -139,6 +139,8 @@ sections! {
         pub sweep: BTreeMap<String, serde_json::Value>,
         /// Name of a task and of its result folder, with placeholders.
         pub name: Option<String>,
+        /// Most inputs of one task. A task then gets the files of several inputs, and `{inputs}` stands for all of them.
+        pub per_task: Option<u32>,
         /// Order in which tasks are submitted.
         pub order: InputOrder,
     }

@@ -3,7 +3,7 @@
 use super::{application_files, signed_count};
 use crate::{
     self_upload::{self, SELF_UPLOAD_VARIABLE},
-    storage_uploader::blob_name,
+    storage_uploader::{blob_name, is_own},
 };
 use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
@@ -46,24 +46,31 @@ pub fn job_add(plan: &RunPlan) -> wire::JobAdd {
 pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, attempt: u32) -> wire::TaskAdd {
     let id = attempt_id(&item.task, attempt);
     let mut resource_files = signed.application.clone();
-    if item.whole_folder {
+    // The files of a grouped input are below the task's folder, those of any other in the working folder itself.
+    let place = |place: &str| match item.chunk.is_some() {
+        true => format!("{}/{place}", item.task),
+        false => place.to_owned(),
+    };
+    let by_prefix = item.whole_folder || item.chunk.is_some();
+    if by_prefix {
         // One entry for any number of files, so that the size of a task does not grow with them.
         resource_files.push(wire::ResourceFile {
             blob_prefix: Some(format!("{}/", item.task)),
             ..wire::ResourceFile::from_container(signed.input_container.clone())
         });
-    } else if item.source.is_some() {
+    }
+    if item.source.is_some() && (!by_prefix || (item.chunk.is_some() && item.blob.is_some())) {
         let url = blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
         resource_files.push(wire::ResourceFile {
             file_mode: item.mode.map(|mode| format!("0{mode:o}")),
-            ..wire::ResourceFile::from_url(url, &item.file_name)
+            ..wire::ResourceFile::from_url(url, place(&item.file_name))
         });
     }
-    for file in &item.more_files {
+    for file in item.more_files.iter().filter(|file| item.chunk.is_none() || !is_own(item, &file.blob)) {
         let url = blob.blob_sas(&plan.input_container(), &file.blob, "r", signed.expiry);
         resource_files.push(wire::ResourceFile {
             file_mode: file.mode.map(|mode| format!("0{mode:o}")),
-            ..wire::ResourceFile::from_url(url, &file.place)
+            ..wire::ResourceFile::from_url(url, place(&file.place))
         });
     }
     let output = |pattern: &str, path: String| {

@@ -3,21 +3,54 @@
 use super::{
     ME, StorageUploader, What,
     awaited::{SharedFile, Wanted, own_files, shared_files},
+    grouped,
     uploading::blob_name,
 };
 use crate::task_monitor::TaskHappened;
-use dropmill_journal::event::EventKind;
+use dropmill_journal::event::{ChunkInput, EventKind};
 use dropmill_lifecycle::{Failure, plan::Item, task::TaskEvent};
+use std::rc::Rc;
 
 impl StorageUploader {
+    /// Whether a task is submitted: not if it is for one of several inputs of another task, unless that failed.
+    pub(super) fn is_submitted(&self, item: &Item) -> bool {
+        let Some(number) = self.plan.chunk_of(item.index).filter(|_| item.members().is_none()) else {
+            return true;
+        };
+        let past = self.past.tasks.get(&self.plan.chunks[number].task).and_then(|past| past.chunk.as_ref());
+        past.is_some_and(|chunk| chunk.is_split) || self.singles.contains(&item.index)
+    }
+
+    /// Records which inputs a task is for.
+    fn note_chunk(&self, item: &Item) {
+        let Some(chunk) = item.members() else { return };
+        let member = |index| self.item_list.item(index);
+        let input = |item: Rc<Item>| ChunkInput { task: item.task.clone(), input: item.relative.clone() };
+        let inputs = chunk.range().map(member).map(input).collect();
+        let kind = EventKind::ChunkFormed { input: item.relative.clone(), inputs };
+        self.record.note(ME, self.subject(What::Input(item.index)), Some(self.started), kind);
+    }
+
     /// Uploads the files of an open task, or reports that they exist.
     pub(super) fn want_input(&mut self, item: &Item) {
-        let past = self.past.tasks.get(&item.task);
-        if past.is_some_and(|past| past.closed.is_some()) {
+        if !self.is_submitted(item) {
             return;
+        }
+        let past = self.past.tasks.get(&item.task);
+        if past.is_some_and(|past| past.closed.is_some() || past.is_past_chunk()) {
+            return;
+        }
+        if past.is_none_or(|past| past.chunk.is_none()) {
+            self.note_chunk(item);
         }
         let recorded = past.and_then(|past| past.uploaded.as_ref());
         let has_own = match item.more_files.is_empty() {
+            _ if item.chunk.is_some() => {
+                let files = grouped::own_files(&self.plan, item);
+                let is_there =
+                    |file: &grouped::OwnFile| self.found.get(&file.blob) == Some(&file.size_bytes());
+                !(recorded.is_some() && files.iter().all(is_there))
+            }
             true => {
                 item.source.is_some() && item.blob.is_none() && !self.is_there(&blob_name(item), recorded)
             }

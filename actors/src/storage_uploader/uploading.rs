@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Maximum number of files of one folder that are uploaded at the same time.
-const FILES_OF_A_FOLDER: usize = 4;
+pub(super) const FILES_OF_A_FOLDER: usize = 4;
 
 /// Returns the name of an input's blob; for a folder, the prefix of its files' blobs up to a `/`. Control
 /// characters, which are invalid in blob names, are replaced by `_`: the node restores the file name, and a
@@ -74,7 +74,7 @@ pub(super) async fn upload_input(
 }
 
 /// Returns whether a blob contains a file that only this task has.
-pub(super) fn is_own(item: &Item, blob: &str) -> bool {
+pub fn is_own(item: &Item, blob: &str) -> bool {
     blob.strip_prefix(item.task.as_str()).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn upload_shared(
     put(&blob, &container, &*inputs, &name, &source).await.map(|()| false)
 }
 
-async fn put(
+pub(super) async fn put(
     blob: &BlobApi,
     container: &str,
     inputs: &dyn Inputs,

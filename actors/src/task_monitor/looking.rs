@@ -171,7 +171,8 @@ impl TaskMonitor {
                     let seq = self.note(index, EventKind::TaskEnded(details));
                     self.tasks[index as usize].cause = Some(seq);
                 }
-                self.happened(index, TaskEvent::SeenEnded { attempt, ending }, ctx);
+                let event = self.of_chunk(index, TaskEvent::SeenEnded { attempt, ending });
+                self.happened(index, event, ctx);
                 true
             }
             wire::TaskState::Running => {

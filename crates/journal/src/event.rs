@@ -114,6 +114,13 @@ pub enum EventKind {
         /// Whether it existed already, with the same content.
         skipped: bool,
     },
+    /// The subject is a task for several inputs (`input.per_task`): it is submitted in place of the tasks of these inputs.
+    ChunkFormed {
+        /// Its name, made of those of its first and its last input.
+        input: String,
+        /// Its inputs. Each is closed by an event of its own.
+        inputs: Vec<ChunkInput>,
+    },
     /// A request failed and will be retried after a delay.
     Retrying {
         /// The operation: `create pool`, `upload`, `add tasks`, …
@@ -225,6 +232,30 @@ pub enum EventKind {
         attempt: u32,
         /// Reason why the previous attempt failed, in one line.
         cause: String,
+    },
+    /// The task was for several inputs and its command failed: each input follows as a task of its own. The last event of
+    /// the task.
+    TaskSplit {
+        /// Number of its inputs.
+        inputs: u32,
+        /// Why it failed, in one line.
+        cause: String,
+    },
+    /// A task for several inputs is closed, after each of its inputs. The last event of the task.
+    ChunkClosed {
+        /// Final verdict on the task. Each input has its own.
+        verdict: Verdict,
+        /// Number of its inputs.
+        inputs: u32,
+        /// Reason why it did not succeed, in one line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+        /// Last lines of its standard error, when it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stderr_tail: Option<String>,
+        /// Whether a part of its outputs is, or may be, only at the service.
+        #[serde(default, skip_serializing_if = "is_false")]
+        undelivered: bool,
     },
     /// The task's results are completely in the output folder.
     OutputDelivered {
@@ -369,6 +400,15 @@ impl TaskEnding {
             self.failure_message.as_deref().is_some_and(|message| message.to_lowercase().contains("wall"));
         !self.success && self.failure_code.as_deref() == Some("TaskEnded") && !by_limit
     }
+}
+
+/// An input of a task for several inputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkInput {
+    /// Id of the input's own task, which is submitted only if the task for several inputs fails.
+    pub task: String,
+    /// Relative path of the input.
+    pub input: String,
 }
 
 /// One file of a delivered result.

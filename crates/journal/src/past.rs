@@ -62,6 +62,8 @@ pub struct RecoveredTask {
     pub delivered: Option<Vec<DeliveredFile>>,
     /// Final result of the task.
     pub closed: Option<LastWord>,
+    /// Its state as a task for several inputs, if it is one.
+    pub chunk: Option<RecoveredChunk>,
     /// Folder of the delivered files.
     pub folder: Option<String>,
     /// The file of the drop folder that the task was made from.
@@ -70,6 +72,17 @@ pub struct RecoveredTask {
     pub settled: bool,
     /// In the latter case, the outcome and the path below the folder for it.
     pub published: Option<(FileOutcome, String)>,
+}
+
+/// The state of a task for several inputs, rebuilt from its events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveredChunk {
+    /// Whether each of its inputs follows as a task of its own.
+    pub is_split: bool,
+    /// Whether it is closed, and so is each of its inputs.
+    pub is_closed: bool,
+    /// Whether a part of its outputs is, or may be, only at the service.
+    pub undelivered: bool,
 }
 
 /// The final result of a task, as recorded by its event.
@@ -155,6 +168,11 @@ impl RecoveredRun {
 }
 
 impl RecoveredTask {
+    /// Returns whether it is a task for several inputs that is closed or split.
+    pub fn is_past_chunk(&self) -> bool {
+        self.chunk.as_ref().is_some_and(|chunk| chunk.is_split || chunk.is_closed)
+    }
+
     /// Returns the number of the latest attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.retries + 1
@@ -184,6 +202,14 @@ impl RecoveredTask {
                 let (cause, stderr_tail) = (cause.clone(), stderr_tail.clone());
                 let (verdict, undelivered, may_pass) = (*verdict, *undelivered, *may_pass);
                 self.closed = Some(LastWord { verdict, undelivered, may_pass, cause, stderr_tail });
+            }
+            EventKind::ChunkFormed { .. } => {
+                self.chunk.get_or_insert_default();
+            }
+            EventKind::TaskSplit { .. } => self.chunk.get_or_insert_default().is_split = true,
+            EventKind::ChunkClosed { undelivered, .. } => {
+                let chunk = self.chunk.get_or_insert_default();
+                (chunk.is_closed, chunk.undelivered) = (true, *undelivered);
             }
             EventKind::FileClaimed { input, place, attempt, look, .. } => {
                 let (input, place, look) = (input.clone(), place.clone(), look.clone());

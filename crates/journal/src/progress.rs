@@ -30,6 +30,10 @@ pub struct Progress {
     pub ready_ms: Option<u64>,
     nodes: BTreeMap<Subject, String>,
     running_tasks: BTreeSet<Subject>,
+    /// Tasks that ended and are not closed.
+    collecting: BTreeSet<Subject>,
+    /// Number of inputs of each task that is for several.
+    chunks: BTreeMap<Subject, u64>,
     pool: Pool,
     /// The last request that failed and will be retried, unless there was progress since.
     trouble: Option<String>,
@@ -61,7 +65,12 @@ impl Progress {
             EventKind::RunStarted { tasks, .. } => self.total = *tasks,
             // A task that was running may have ended; polls show that.
             EventKind::RunResumed { .. } => self.running = 0,
-            EventKind::InputUploaded { .. } => self.uploaded += 1,
+            EventKind::ChunkFormed { inputs, .. } => {
+                self.chunks.insert(event.subject.clone(), inputs.len() as u64);
+            }
+            EventKind::InputUploaded { .. } => {
+                self.uploaded += self.chunks.get(&event.subject).copied().unwrap_or(1);
+            }
             EventKind::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
             EventKind::PoolCreated { .. } => self.pool = Pool::Made,
             EventKind::NodeChanged { state } => {
@@ -77,6 +86,7 @@ impl Progress {
             }
             EventKind::TaskEnded(_) => {
                 self.running_tasks.remove(&event.subject);
+                self.collecting.insert(event.subject.clone());
                 self.ended += 1;
             }
             EventKind::TaskAttemptFailed { after_ms: Some(after_ms), .. } if *after_ms > 0 => {
@@ -85,8 +95,17 @@ impl Progress {
             EventKind::MaxFailuresReached { failed, limit } => {
                 self.held = Some(format!("{failed} tasks failed, and run.max_failures is {limit}"));
             }
+            EventKind::TaskSplit { inputs, .. } => {
+                self.collecting.remove(&event.subject);
+                self.uploaded = self.uploaded.saturating_sub((*inputs).into());
+            }
+            EventKind::ChunkClosed { .. } => {
+                self.running_tasks.remove(&event.subject);
+                self.collecting.remove(&event.subject);
+            }
             EventKind::TaskRetried { .. } => {
                 self.awaiting.remove(&event.subject);
+                self.collecting.remove(&event.subject);
                 self.submitted = self.submitted.saturating_sub(1);
                 self.ended = self.ended.saturating_sub(1);
             }
@@ -96,6 +115,7 @@ impl Progress {
             EventKind::TaskClosed { verdict, .. } => {
                 self.awaiting.remove(&event.subject);
                 self.running_tasks.remove(&event.subject);
+                self.collecting.remove(&event.subject);
                 match verdict {
                     Verdict::Succeeded => self.succeeded += 1,
                     Verdict::Failed => self.failed += 1,
@@ -177,7 +197,7 @@ impl Progress {
                     due.div_ceil(1000)
                 )
             }
-            "working" if self.ended > self.closed() => "waiting for results to download".into(),
+            "working" if !self.collecting.is_empty() => "waiting for results to download".into(),
             // Short tasks are not seen running one by one.
             "working" if self.submitted > self.ended => {
                 format!("waiting for {} tasks that are queued or running", self.submitted - self.ended)

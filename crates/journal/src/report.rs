@@ -1,6 +1,6 @@
 //! The report of a run: a fold of its events, for users and as the last line of `--json`.
 
-use crate::event::{EndReason, Event, EventKind, Outcome, Verdict};
+use crate::event::{ChunkInput, EndReason, Event, EventKind, Outcome, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,11 @@ pub struct Report {
     /// Numbers of tasks by verdict.
     pub tasks: TaskTally,
     /// One entry for each task that has an event, sorted by input, so that the report does not depend on the
-    /// order of events.
+    /// order of events. With `input.per_task` there is an entry for each input.
     pub results: Vec<TaskResult>,
+    /// Tasks that were for several inputs each, if the run has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<ChunkTally>,
     /// Resources that still exist at the service, with the reason.
     pub left_behind: Vec<Left>,
     /// Where the run continued with less than requested.
@@ -62,6 +65,34 @@ pub struct TaskTally {
     pub failed: u64,
     /// Number of tasks that were not finished when the run ended.
     pub unfinished: u64,
+}
+
+/// The results of the tasks for several inputs each. `tasks` and `results` of the report count each input.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkTally {
+    /// Number of all of them.
+    pub total: u64,
+    /// Number of their inputs.
+    pub inputs: u64,
+    /// Those that failed and were split: each of their inputs followed as a task of its own.
+    pub split: u64,
+    /// Tasks that were submitted for one input each after that.
+    pub single: u64,
+    /// One entry for each, sorted by name.
+    pub results: Vec<ChunkResult>,
+}
+
+/// The result of a task for several inputs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkResult {
+    /// Number of its inputs.
+    pub inputs: u64,
+    /// Whether it was split, for the reason in [`TaskResult::cause`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub split: bool,
+    /// Task, verdict, and the files in a folder of its own.
+    #[serde(flatten)]
+    pub result: TaskResult,
 }
 
 /// The result of one task.
@@ -107,6 +138,10 @@ pub struct TaskResult {
     pub stderr_tail: Option<String>,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -131,6 +166,8 @@ pub struct ReportFold {
     elapsed_ms: u64,
     tasks: TaskTally,
     results: BTreeMap<String, TaskResult>,
+    chunks: BTreeMap<String, ChunkResult>,
+    single: u64,
     left_behind: Vec<Left>,
     degraded: Vec<String>,
     start_tasks: StartTaskFailures,
@@ -196,6 +233,29 @@ impl ReportFold {
                 let input = input.clone();
                 self.task(event, |task| task.input = Some(input));
             }
+            EventKind::ChunkFormed { input, inputs } => {
+                for ChunkInput { task, input } in inputs {
+                    let result = self.results.entry(task.clone()).or_default();
+                    (result.task, result.input) = (task.clone(), Some(input.clone()));
+                }
+                if let Some(id) = event.subject.task() {
+                    let chunk = self.chunks.entry(id.to_owned()).or_default();
+                    chunk.inputs = inputs.len() as u64;
+                    (chunk.result.task, chunk.result.input) = (id.to_owned(), Some(input.clone()));
+                }
+            }
+            EventKind::TaskSplit { inputs, cause } => {
+                if let Some(chunk) = event.subject.task().and_then(|id| self.chunks.get_mut(id)) {
+                    (chunk.split, chunk.result.cause) = (true, Some(cause.clone()));
+                    chunk.result.verdict = Some(Verdict::Failed);
+                }
+                self.single += u64::from(*inputs);
+            }
+            EventKind::ChunkClosed { verdict, cause, stderr_tail, .. } => self.task(event, |task| {
+                task.verdict = Some(*verdict);
+                task.cause.clone_from(cause);
+                task.stderr_tail.clone_from(stderr_tail);
+            }),
             EventKind::Retrying { .. } => self.retries += 1,
             EventKind::TaskEnded(ending) => {
                 let seconds = match (ending.started, ending.ended) {
@@ -280,12 +340,27 @@ impl ReportFold {
 
     fn task(&mut self, event: &Event, change: impl FnOnce(&mut TaskResult)) {
         let Some(id) = event.subject.task() else { return };
+        if let Some(chunk) = self.chunks.get_mut(id) {
+            return change(&mut chunk.result);
+        }
         if !self.results.contains_key(id) {
             self.results.insert(id.to_owned(), TaskResult { task: id.to_owned(), ..TaskResult::default() });
         }
         if let Some(task) = self.results.get_mut(id) {
             change(task);
         }
+    }
+
+    fn chunks(&self) -> Option<ChunkTally> {
+        let mut results: Vec<_> = self.chunks.values().cloned().collect();
+        results.sort_by(|one, other| one.result.input.cmp(&other.result.input));
+        (!results.is_empty()).then(|| ChunkTally {
+            total: results.len() as u64,
+            inputs: results.iter().map(|chunk| chunk.inputs).sum(),
+            split: results.iter().filter(|chunk| chunk.split).count() as u64,
+            single: self.single,
+            results,
+        })
     }
 
     /// Returns the report so far.
@@ -305,6 +380,7 @@ impl ReportFold {
             elapsed_ms: self.elapsed_ms,
             tasks,
             results,
+            chunks: self.chunks(),
             left_behind: self.left_behind.clone(),
             degraded: self.degraded.iter().cloned().chain(self.start_tasks.lines()).collect(),
             retries: self.retries,

@@ -1,6 +1,6 @@
 //! The state of each task of a run: a fold of its events. Commands, the live page and the reports read it.
 
-use crate::event::{DeliveredFile, Event, EventKind, Subject, Verdict};
+use crate::event::{ChunkInput, DeliveredFile, Event, EventKind, Subject, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -55,8 +55,12 @@ pub struct TaskRow {
     pub task: String,
     /// Its input, relative to the run file.
     pub input: Option<String>,
-    /// What it is doing.
+    /// What it is doing. An input that belongs to a task for several is waiting until it is closed or submitted alone.
     pub state: TaskState,
+    /// The task for several inputs that it is submitted with.
+    pub chunk: Option<String>,
+    /// Number of inputs of a task for several.
+    pub inputs: Option<usize>,
     /// Number of its latest attempt, from 1.
     pub attempt: u32,
     /// Why it did not succeed, in one line.
@@ -116,8 +120,36 @@ impl TaskTable {
             _ => {
                 if let Subject::Task(task) = &event.subject {
                     self.row(task).apply(event);
+                    self.apply_to_inputs(task, &event.kind);
                 }
             }
+        }
+    }
+
+    fn apply_to_inputs(&mut self, task: &str, kind: &EventKind) {
+        match kind {
+            EventKind::ChunkFormed { inputs, .. } => {
+                for ChunkInput { task: id, input } in inputs {
+                    let row = self.row(id);
+                    (row.input, row.chunk) = (Some(input.clone()), Some(task.to_owned()));
+                }
+            }
+            EventKind::TaskSplit { .. } => {
+                let inputs = self.rows.iter_mut().filter(|row| row.chunk.as_deref() == Some(task));
+                inputs.for_each(|row| row.chunk = None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns what an input is doing, with the task for several inputs that it is submitted with.
+    pub fn state_of(&self, row: &TaskRow) -> TaskState {
+        let chunk = row.chunk.as_deref().filter(|_| !row.state.is_closed()).and_then(|chunk| self.get(chunk));
+        match chunk {
+            // The outputs of the task are shared among its inputs.
+            Some(chunk) if chunk.state.is_closed() => TaskState::Delivering,
+            Some(chunk) => chunk.state,
+            None => row.state,
         }
     }
 
@@ -187,6 +219,12 @@ impl TaskRow {
                 self.uploaded_ms = now;
                 self.state = self.state.max(TaskState::Uploaded);
             }
+            EventKind::ChunkFormed { input, inputs } => {
+                (self.input, self.inputs) = (Some(input.clone()), Some(inputs.len()));
+            }
+            EventKind::TaskSplit { cause, .. } => {
+                (self.state, self.cause) = (TaskState::Failed, Some(cause.clone()));
+            }
             EventKind::FileClaimed { input, .. } => self.input = Some(input.clone()),
             EventKind::TaskSubmitted { .. } => {
                 self.submitted_ms = now;
@@ -235,7 +273,8 @@ impl TaskRow {
                 self.files.clone_from(files);
                 self.delivered_ms = now;
             }
-            EventKind::TaskClosed { verdict, cause, stderr_tail, .. } => {
+            EventKind::TaskClosed { verdict, cause, stderr_tail, .. }
+            | EventKind::ChunkClosed { verdict, cause, stderr_tail, .. } => {
                 self.state = match verdict {
                     Verdict::Succeeded => TaskState::Succeeded,
                     Verdict::Failed => TaskState::Failed,

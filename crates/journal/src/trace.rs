@@ -47,7 +47,11 @@ pub fn results(events: &[Event]) -> String {
         .filter(|event| {
             matches!(
                 event.kind,
-                EventKind::OutputDelivered { .. } | EventKind::TaskClosed { .. } | EventKind::RunEnded { .. }
+                EventKind::OutputDelivered { .. }
+                    | EventKind::TaskClosed { .. }
+                    | EventKind::TaskSplit { .. }
+                    | EventKind::ChunkClosed { .. }
+                    | EventKind::RunEnded { .. }
             )
         })
         .cloned()
@@ -253,6 +257,12 @@ impl Names {
             EventKind::InputUploaded { bytes, skipped, .. } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
             }
+            EventKind::ChunkFormed { inputs, .. } => format!("for {} inputs", inputs.len()),
+            EventKind::TaskSplit { inputs, cause } => format!("split into {inputs} tasks: {cause}"),
+            EventKind::ChunkClosed { verdict, cause, .. } => {
+                let verdict = word(*verdict);
+                cause.as_ref().map_or(verdict.into(), |cause| format!("{verdict}: {cause}"))
+            }
             EventKind::Retrying { what, attempt, after_ms, error, .. } => match whole {
                 true => format!("retrying {what} (try {attempt} failed: {error}; rest {after_ms} ms)"),
                 false => format!("retrying {what}"),
@@ -309,11 +319,7 @@ impl Names {
                 format!("delivered {}{folder}", names.join(" "))
             }
             EventKind::TaskClosed { verdict, cause, .. } => {
-                let verdict = match verdict {
-                    Verdict::Succeeded => "succeeded",
-                    Verdict::Failed => "failed",
-                    Verdict::Unfinished => "unfinished",
-                };
+                let verdict = word(*verdict);
                 cause.as_ref().map_or(verdict.into(), |cause| format!("{verdict}: {cause}"))
             }
             EventKind::DeadlinePassed { which } => format!("deadline passed: {which}"),
@@ -333,6 +339,14 @@ impl Names {
             }
         };
         self.plain(&line)
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Succeeded => "succeeded",
+        Verdict::Failed => "failed",
+        Verdict::Unfinished => "unfinished",
     }
 }
 

@@ -1,8 +1,10 @@
 //! The plan of a run: checked settings, found files, assigned names. Contains no secret.
 
+mod chunks;
 mod failure_limit;
 mod stored_path;
 
+pub use chunks::{Chunk, Grouping, INPUTS, INPUTS0, LISTS, ROWS};
 pub use failure_limit::FailureLimit;
 
 use crate::{
@@ -30,7 +32,13 @@ pub struct RunPlan {
     pub shared_application: Option<String>,
     /// Inputs with one task each, in the order in which they were found.
     pub items: Vec<Item>,
-    /// Whether more items are added while the run is active: it ends when it is reports that none will follow.
+    /// How inputs are grouped into tasks, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grouping: Option<Grouping>,
+    /// Tasks that are each for several of these items. An item that belongs to none is submitted alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunks: Vec<Item>,
+    /// Whether more items are added while the run is active: it ends when it is reported that none will follow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open_ended: bool,
     /// The pool to create.
@@ -96,7 +104,8 @@ pub struct Item {
     /// `<task>/<file name>/`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole_folder: bool,
-    /// The file's name in the task's working folder (last segment of `relative`).
+    /// The file's name in the task's working folder (last segment of `relative`). Of a grouped input, its path below the
+    /// folder of the inputs.
     pub file_name: String,
     /// Length when the plan was created.
     pub size_bytes: u64,
@@ -132,6 +141,9 @@ pub struct Item {
     /// Patterns of this task's outputs, if they differ from those of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Vec<String>>,
+    /// How it gets its inputs, if the run file groups them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<Chunk>,
 }
 
 /// An additional file of a task: a companion, another part of a set, or a file named in a row.

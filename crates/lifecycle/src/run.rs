@@ -71,8 +71,10 @@ pub enum EndReason {
 /// The numbers of tasks by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Tasks that are not closed yet.
+    /// Tasks that are not closed yet, tasks for several inputs included.
     pub open: u32,
+    /// Of the open ones, tasks for several inputs. Only their inputs are counted when they are closed.
+    pub chunks: u32,
     /// Tasks that succeeded.
     pub succeeded: u32,
     /// Tasks that failed.
@@ -126,6 +128,10 @@ pub enum RunEvent {
     },
     /// This many tasks were added.
     TasksAdded(u32),
+    /// Some of its inputs are grouped: this is the number of tasks for several inputs.
+    ChunksAdded(u32),
+    /// A task for several inputs is closed; each of its inputs is closed too, or follows as a task of its own.
+    ChunkClosed,
     /// No more tasks will be added.
     NoMoreTasks,
     /// There was progress: an upload, a task with a new state, a node that became ready.
@@ -298,6 +304,20 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         (Is::Working { tally, until, open_ended, .. }, On::TasksAdded(count)) => {
             work(tally.more(count), until, open_ended, now, limits)
         }
+        (Is::Working { tally, until, open_ended, .. }, On::ChunksAdded(count)) => {
+            let tally = Tally { chunks: tally.chunks + count, ..tally.more(count) };
+            work(tally, until, open_ended, now, limits)
+        }
+        (Is::Working { tally, until, open_ended, .. }, On::ChunkClosed) => {
+            work(tally.without_chunk(), until, open_ended, now, limits)
+        }
+        (Is::Ending { reason, tally, until, abandoned }, On::ChunkClosed) => {
+            let tally = tally.without_chunk();
+            match tally.open {
+                0 => (Is::Settling { reason, tally }, vec![Do::Settle]),
+                _ => (Is::Ending { reason, tally, until, abandoned }, vec![]),
+            }
+        }
         (Is::Working { tally, until, .. }, On::NoMoreTasks) => work(tally, until, false, now, limits),
         // The monitor closes tasks that come too late.
         (Is::Ending { reason, tally, until, abandoned }, On::TasksAdded(count)) => {
@@ -345,9 +365,10 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             (ending, vec![Do::AbandonTasks])
         }
         (Is::Ending { reason, tally, until, abandoned: true }, On::TimePassed) if now >= until => {
-            let open = tally.open;
+            let open = tally.open.saturating_sub(tally.chunks);
             let tally = Tally {
                 open: 0,
+                chunks: 0,
                 unfinished: tally.unfinished + open,
                 undelivered: tally.undelivered + open,
                 ..tally
@@ -395,6 +416,8 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             On::Begun { .. }
             | On::Resumed { .. }
             | On::TasksAdded(_)
+            | On::ChunksAdded(_)
+            | On::ChunkClosed
             | On::NoMoreTasks
             | On::TaskClosed { .. }
             | On::DeadlinePassed(_)
@@ -492,6 +515,10 @@ impl Tally {
         }
         self.undelivered += u32::from(!delivered);
         self
+    }
+
+    fn without_chunk(self) -> Self {
+        Self { open: self.open.saturating_sub(1), chunks: self.chunks.saturating_sub(1), ..self }
     }
 
     fn more(self, count: u32) -> Self {

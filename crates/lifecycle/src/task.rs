@@ -1,5 +1,6 @@
 //! The state machine of a task, from its input file to its delivered results.
 
+mod chunk;
 mod ending;
 
 pub use ending::{Ending, StopReason, Verdict};
@@ -11,11 +12,13 @@ use crate::{
     machine::Machine,
 };
 use ending::{held_back, may_pass, stopped, verdict};
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 /// The state of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskState {
+    /// It is one of the inputs of a chunk, whose task is submitted in its place.
+    InChunk,
     /// Its input is not uploaded yet.
     Waiting,
     /// A previous process submitted it: a poll will show whether the service still has it.
@@ -105,6 +108,14 @@ pub enum TaskEvent {
         /// How it ended.
         ending: Ending,
     },
+    /// An input of a task for several inputs cannot be uploaded.
+    ChunkInputFailed(Failure),
+    /// A poll showed that a task for several inputs has ended.
+    SeenChunkEnded(Ending),
+    /// The task of its chunk failed, and it follows as a task of its own.
+    ChunkSplit,
+    /// The task of its chunk is closed.
+    ChunkClosed(Verdict),
     /// A poll showed that the service queued it again because its node was lost.
     NodeLost,
     /// The service no longer has it.
@@ -154,6 +165,8 @@ pub enum TaskCommand {
         /// Reason why the previous attempt failed, in one line.
         cause: String,
     },
+    /// Submit each of its inputs as a task of its own, because the command failed; record the cause.
+    Split(String),
     /// Report a failed submission and the delay before the next one.
     ReportDelay {
         /// Number of the attempt that failed.
@@ -230,6 +243,7 @@ impl Machine for Task {
                 | TaskEvent::SeenActive
                 | TaskEvent::SeenRunning
                 | TaskEvent::SeenEnded { .. }
+                | TaskEvent::SeenChunkEnded(_)
                 | TaskEvent::Accepted { .. }
                 | TaskEvent::NodeLost
                 | TaskEvent::HoldAsked
@@ -244,6 +258,10 @@ impl Machine for Task {
 /// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
     use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
+    let (state, event) = match chunk::apply(state, event, limits) {
+        ControlFlow::Break(step) => return step,
+        ControlFlow::Continue(unchanged) => unchanged,
+    };
     match (state, event) {
         (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1, maybe_applied: false }, vec![Do::Submit]),
         (Is::Waiting, On::InputFailed(failure)) => close(Verdict::Failed {
@@ -456,6 +474,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             state,
             On::InputReady
             | On::InputFailed(_)
+            | On::ChunkInputFailed(_)
+            | On::SeenChunkEnded(_)
+            | On::ChunkSplit
+            | On::ChunkClosed(_)
             | On::Accepted { .. }
             | On::Refused(_)
             | On::StopAsked
@@ -496,7 +518,9 @@ fn ended(attempt: u32, ending: Ending, why: Option<StopReason>, now: Elapsed, li
     let Some(cause) = cause else {
         return (TaskState::Collecting { ending, stopped: why }, vec![TaskCommand::Collect]);
     };
-    let again_after = limits.retry.delay_after(attempt, cause).filter(|_| !limits.no_more_attempts);
+    let is_last = limits.no_more_attempts || attempt == chunk::LAST_ATTEMPT;
+    let attempt = if attempt == chunk::LAST_ATTEMPT { 1 } else { attempt };
+    let again_after = limits.retry.delay_after(attempt, cause).filter(|_| !is_last);
     let report = TaskCommand::ReportFailed { attempt, cause, detail: detail.clone(), again_after };
     match again_after {
         None => (TaskState::Collecting { ending, stopped: why }, vec![report, TaskCommand::Collect]),
@@ -522,7 +546,8 @@ impl TaskState {
             Self::Stopping { again_at, until, .. } => {
                 Some(again_at.map_or(*until, |again| again.min(*until)))
             }
-            Self::Waiting
+            Self::InChunk
+            | Self::Waiting
             | Self::Recovered { .. }
             | Self::Ready { .. }
             | Self::Collecting { .. }
@@ -536,6 +561,8 @@ impl TaskState {
             return false;
         }
         match self {
+            // It is submitted if the task of its chunk fails.
+            Self::InChunk => true,
             Self::Waiting
             | Self::Recovered { .. }
             | Self::Ready { .. }

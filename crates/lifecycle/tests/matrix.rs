@@ -14,7 +14,7 @@ use dropmill_lifecycle::{
     release::{Release, ReleaseEvent, ReleaseLimits, ReleaseState},
     retry::{self, RetryEvent, RetryLimits, RetryState},
     run::{self, Closing, EndReason, Open, RunEvent, RunLimits, RunState, Tally},
-    task::{self, Ending, StopReason, TaskEvent, TaskLimits, TaskState},
+    task::{self, Ending, StopReason, TaskEvent, TaskLimits, TaskState, Verdict},
 };
 use std::{fmt::Debug, time::Duration};
 
@@ -262,6 +262,7 @@ fn task() {
     use TaskState as Is;
     let stopping = |why, again_at, until| Is::Stopping { why, may_run: true, again_at, until };
     let states = [
+        Is::InChunk,
         Is::Waiting,
         Is::Recovered { input_ready: false },
         Is::Recovered { input_ready: true },
@@ -297,6 +298,12 @@ fn task() {
         TaskEvent::SeenEnded { attempt: 1, ending: ended(true) },
         TaskEvent::SeenEnded { attempt: 1, ending: ended(false) },
         TaskEvent::NodeLost,
+        TaskEvent::ChunkInputFailed(soon()),
+        TaskEvent::ChunkInputFailed(never()),
+        TaskEvent::SeenChunkEnded(ended(true)),
+        TaskEvent::SeenChunkEnded(ended(false)),
+        TaskEvent::ChunkSplit,
+        TaskEvent::ChunkClosed(Verdict::Unfinished { cause: "the run ended".into(), delivered: true }),
         TaskEvent::Vanished,
         TaskEvent::HoldAsked,
         TaskEvent::HeldBack,
@@ -330,7 +337,7 @@ fn task() {
 #[test]
 fn run() {
     use RunState as Is;
-    let tally = |open, failed| Tally { open, succeeded: 1, failed, unfinished: 0, undelivered: 0 };
+    let tally = |open, failed| Tally { open, succeeded: 1, failed, unfinished: 0, undelivered: 0, chunks: 0 };
     let all = Open { job: true, pool: true, containers: true };
     let last = Open { job: false, pool: true, containers: false };
     let reason = EndReason::Cancelled;
@@ -355,6 +362,8 @@ fn run() {
         RunEvent::Begun { tasks: 0, open_ended: false },
         RunEvent::Begun { tasks: 2, open_ended: false },
         RunEvent::Begun { tasks: 0, open_ended: true },
+        RunEvent::ChunksAdded(1),
+        RunEvent::ChunkClosed,
         RunEvent::Resumed { tally: tally(2, 1), ending: None, open_ended: false },
         RunEvent::Resumed { tally: tally(2, 1), ending: Some(reason), open_ended: false },
         RunEvent::Resumed { tally: tally(0, 1), ending: Some(reason), open_ended: false },

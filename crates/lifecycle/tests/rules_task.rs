@@ -81,7 +81,7 @@ fn seen(ending: Ending) -> On {
 
 /// Says that the first attempt failed and that no other follows.
 fn the_last(ending: &Ending) -> Do {
-    let (cause, detail) = (ending.cause().unwrap(), ending.detail());
+    let (cause, detail) = (ending.cause().expect("it failed"), ending.detail());
     Do::ReportFailed { attempt: 1, cause, detail, again_after: None }
 }
 
@@ -501,7 +501,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
                 Is::Resting { .. } | Is::AwaitingRetry { .. } | Is::Stopping { .. } => {
                     assert!(next.wakes_at().is_some(), "{}", details())
                 }
-                Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
+                Is::InChunk | Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
             }
             assert_eq!(closings, u32::from(next == Is::Closed), "{}", details());
             state = next;

@@ -5,6 +5,7 @@ pub mod drop;
 
 use crate::Simulated;
 use dropmill_journal::event::{Event, EventKind, Subject, TaskEnding, Verdict};
+use dropmill_lifecycle::plan::Item;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -102,6 +103,9 @@ struct Life {
     ended: bool,
     delivered: u32,
     closed: Vec<Verdict>,
+    /// Of a task for several inputs.
+    chunk_closed: Vec<Verdict>,
+    split: bool,
 }
 
 fn tasks(run: &Simulated, found: &mut Found) {
@@ -110,7 +114,8 @@ fn tasks(run: &Simulated, found: &mut Found) {
     for event in &run.events {
         let Some(task) = event.subject.task() else { continue };
         let life = lives.entry(task).or_default();
-        found.unless(life.closed.is_empty(), "nothing happens to a closed task", || {
+        let is_over = !life.closed.is_empty() || !life.chunk_closed.is_empty() || life.split;
+        found.unless(!is_over, "nothing happens to a closed task", || {
             format!("{task}: event {} comes after the task was closed", event.seq)
         });
         match &event.kind {
@@ -146,9 +151,12 @@ fn tasks(run: &Simulated, found: &mut Found) {
             }
             EventKind::OutputDelivered { .. } => life.delivered += 1,
             EventKind::TaskClosed { verdict, .. } => life.closed.push(*verdict),
+            EventKind::TaskSplit { .. } => life.split = true,
+            EventKind::ChunkClosed { verdict, .. } => life.chunk_closed.push(*verdict),
             _ => {}
         }
-        let has_input = run.plan.items.iter().any(|item| item.task == task && item.source.is_some());
+        let has_input =
+            all_tasks(run).any(|item| item.task == task && (item.source.is_some() || item.chunk.is_some()));
         found.unless(
             !life.submitted || life.uploaded || !has_input,
             "a task is submitted after its input is uploaded",
@@ -175,15 +183,39 @@ fn tasks(run: &Simulated, found: &mut Found) {
         let closings = life.map_or(0, |life| life.closed.len());
         found.unless(closings == 1, "every task is closed once", || format!("{}: {closings}", item.task));
         let Some(life) = life else { continue };
-        let done = !life.closed.contains(&Verdict::Succeeded) || (life.ended && life.delivered == 1);
-        found.unless(done, "a task that succeeded has ended and was delivered", || item.task.clone());
+        let succeeded = life.closed.contains(&Verdict::Succeeded);
+        let chunk = run.plan.chunk_of(item.index).map(|number| &run.plan.chunks[number]);
+        let of_chunk = chunk.and_then(|chunk| lives.get(chunk.task.as_str())).filter(|chunk| !chunk.split);
+        let has_own = item.chunk.as_ref().is_some_and(|chunk| chunk.own_results);
+        let done = match of_chunk {
+            None => life.ended && life.delivered == 1,
+            Some(chunk) => chunk.ended && chunk.delivered == 1 && (life.delivered == 1 || !has_own),
+        };
+        found.unless(!succeeded || done, "a task that succeeded has ended and was delivered", || {
+            item.task.clone()
+        });
+        let singly = of_chunk.is_none() || !(life.submitted || life.ended);
+        found.unless(singly, "an input is submitted alone only after its task was split", || {
+            item.task.clone()
+        });
     }
+    for chunk in &run.plan.chunks {
+        let life = lives.get(chunk.task.as_str());
+        let ends = life.map_or(0, |life| life.chunk_closed.len() + usize::from(life.split));
+        let details = || format!("{}: {ends}", chunk.task);
+        found.unless(ends == 1, "a task for several inputs is closed or split, once", details);
+    }
+}
+
+/// Every task that the run may submit.
+fn all_tasks(run: &Simulated) -> impl Iterator<Item = &Item> {
+    run.plan.items.iter().chain(&run.plan.chunks)
 }
 
 /// Checks that the events of a task match what the nodes did.
 fn nodes(run: &Simulated, found: &mut Found) {
     let crashes = run.crashes;
-    for item in &run.plan.items {
+    for item in all_tasks(run) {
         let task = Subject::of_task(&item.task);
         let mut ending = None;
         // How often the service queued attempts again that another followed.
@@ -197,6 +229,7 @@ fn nodes(run: &Simulated, found: &mut Found) {
                     earlier_requeues += ending.map_or(0, |ended: &TaskEnding| ended.requeues);
                 }
                 EventKind::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
+                EventKind::ChunkClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! What nodes and tasks do in a scenario, in the form that the fake runner asks for.
 
 use crate::scenario::{Scenario, Work};
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_lifecycle::plan::{Item, RunPlan};
 use dropmill_local_azure::{
     orders::{Launch, NodeRef},
     runner::{Pretend, Script},
@@ -48,10 +48,30 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
         patterns.iter().map(|pattern| (example(pattern), format!("for {pattern}\n"))).collect()
     };
     let usual = left(&plan.job.outputs);
+    let members = |item: &Item| -> Vec<Item> {
+        let range = item.members().map(|chunk| chunk.range()).unwrap_or_default();
+        plan.items[range.start as usize..range.end as usize].to_vec()
+    };
+    let own_of = |item: &Item| -> Option<BTreeMap<String, String>> {
+        let shared = item.members().is_some_and(|chunk| chunk.own_results);
+        match shared {
+            true => {
+                Some(members(item).iter().flat_map(|member| left(&member.outputs_in(&item.task))).collect())
+            }
+            false => item.outputs.as_ref().map(|outputs| left(outputs)),
+        }
+    };
     let own: BTreeMap<String, BTreeMap<String, String>> = plan
         .items
         .iter()
-        .filter_map(|item| Some((item.task.clone(), left(item.outputs.as_ref()?))))
+        .chain(&plan.chunks)
+        .filter_map(|item| Some((item.task.clone(), own_of(item)?)))
+        .collect();
+    // A case for one input is one for the task that it is in, too.
+    let names: BTreeMap<String, Vec<String>> = plan
+        .chunks
+        .iter()
+        .map(|chunk| (chunk.task.clone(), members(chunk).into_iter().map(|member| member.task).collect()))
         .collect();
     let scenario = scenario.clone();
     let script: Script = Arc::new(move |launch: &Launch| {
@@ -68,7 +88,8 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
             *tries
         };
         let case = scenario.cases.iter().find(|case| {
-            (case.which.is_match(&task) || case.which.is_match(&input))
+            let members = names.get(&task).into_iter().flatten();
+            ([&task, &input].into_iter().chain(members).any(|name| case.which.is_match(name)))
                 && case.tries.is_none_or(|most| tries <= most)
         });
         let usual = own.get(&task).unwrap_or(&usual);

@@ -143,6 +143,7 @@ mod tests {
             values: vec![],
             recipe: Default::default(),
             outputs: None,
+            chunk: None,
         }
     }
 

@@ -30,6 +30,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         values: vec![],
         recipe: Default::default(),
         outputs: None,
+        chunk: None,
     };
     RunPlan {
         run: "lines-20260101-000000-abcdef".into(),
@@ -38,6 +39,8 @@ pub fn plan(tasks: u32) -> RunPlan {
         application: vec![],
         shared_application: None,
         items: (0..tasks).map(item).collect(),
+        grouping: None,
+        chunks: vec![],
         open_ended: false,
         pool: PoolPlan {
             id: "lines-20260101-000000-abcdef".into(),
