@@ -161,6 +161,8 @@ fn a_run_in_which_too_many_tasks_fail_starts_no_more_and_says_why() {
 fn what_runs_when_too_many_failed_ends_by_itself_and_is_delivered() {
     let desk =
         desk("max_failures = 1", "", &[("a-bad", "3"), ("b-long", "0"), ("c-more", "0"), ("d-more", "0")]);
+    // One upload after the other: the first two tasks run first.
+    desk.write("run.toml", desk.read("run.toml") + "[limits]\nuploads = 1\nsubmissions = 1\n");
     let here = desk.path(".").display().to_string();
     // The long one runs until the run has said that no more are started.
     let waits = format!(

@@ -209,8 +209,8 @@ fn an_invalid_or_endless_list_is_an_error() {
         _ => answer(302, &["location: /again"], b""),
     });
     for (path, expected) in [
-        ("/again", "does not get on"),
-        ("/html", "no list of blobs"),
+        ("/again", "repeats a page"),
+        ("/html", "not a list of blobs"),
         ("/long", "too long"),
         ("/endless", "too many blobs"),
         ("/dots", "no request can name a blob \"a/../b\""),
