@@ -118,7 +118,7 @@ def journal_full():
         injected = strace(log, "trace=pwrite64", "inject=pwrite64:error=ENOSPC:when=2..4")
         process = program(made, "run", "run.toml", "--resume", before=injected)
         assert process.returncode == 0, process.stderr
-        assert "events not recorded; trying again" in process.stderr, process.stderr
+        assert "cannot record events; trying again" in process.stderr, process.stderr
         delivered_once(made, 4)
         return "the run reported it, retried every second and lost nothing"
 
