@@ -1,6 +1,6 @@
 //! What tasks find in their environment of the caller's: which variables, and what refers to them.
 //!
-//! Values never enter a plan. The run hands them to the nodes of the embedded service in memory, see [`crate::services`].
+//! Values never enter a plan. The run hands them to the nodes of the embedded service in memory, see the module `services`.
 
 use crate::settings::{Loaded, Problem, ServiceKind, Settings, Task};
 use globset::{GlobBuilder, GlobMatcher};
