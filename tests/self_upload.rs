@@ -95,16 +95,20 @@ fn a_result_that_a_task_did_not_upload_fails_it_and_each_attempt_has_its_own_con
 #[test]
 fn a_killed_run_is_resumed_with_the_address_that_its_tasks_use() {
     let (desk, file) = desk("outputs = [\"*.out\"]\n");
-    let wait =
-        format!("{TRIES}\nimport time\nwhile not os.path.exists({:?}): time.sleep(0.05)\n", desk.path("go"));
+    let go = desk.path("go");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &go, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    // Nobody writes to the FIFO, so that the task blocks; a file in its place is read at once.
+    let wait = format!("{TRIES}\nopen({go:?}).read()\n");
     // The task waits before its first upload.
     let (before, after) = wait.split_at(wait.find("print(").unwrap());
-    let (uploads, wait) = after.split_at(after.find("\nimport time").unwrap());
+    let (uploads, wait) = after.split_at(after.find("\nopen(").unwrap());
     desk.write("tries.py", format!("{before}{wait}{uploads}"));
     desk.write("run.toml", &file);
     let mut run = desk.start("run.toml");
     run.until("task_running");
     run.kill();
+    fs::remove_file(&go).unwrap();
     desk.write("go", "");
     let said = desk.run_with(&["run", "run.toml", "--resume", "--json"]);
     said.exited(0);

@@ -1,4 +1,4 @@
-//! Tells the job to start no more tasks, while those that run go on.
+//! Requests that the job starts no more tasks; running tasks go on.
 
 use super::JobSubmitter;
 use crate::shell::Drives;

@@ -124,7 +124,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Returns a connection unchanged.
 ///
 /// # Errors
-/// Never fails.
+/// It has no errors to return.
 pub async fn plain(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }

@@ -133,7 +133,7 @@ fn number(task: &TaskKey) -> Option<i32> {
     digits.then(|| id.parse().ok()).flatten()
 }
 
-/// Checks dependencies.
+/// Checks that the dependencies of a task can be met.
 ///
 /// # Errors
 /// `TaskDependencyListTooLong` and similar codes.

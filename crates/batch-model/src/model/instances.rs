@@ -32,8 +32,8 @@ const GROUP: &str = "a task on several nodes has a group while anything of it ru
 const MOST_INSTANCES: i32 = 1000;
 
 impl Pool {
-    /// Returns whether multi-instance tasks can run on the pool. On other pools they stay active, as on
-    /// Azure.
+    /// Returns whether multi-instance tasks can run on the pool. On Azure, too, they stay active
+    /// on other pools.
     pub(super) fn takes_instances(&self) -> bool {
         self.spec.enable_inter_node_communication == Some(true) && self.slots_per_node() == 1
     }
